@@ -1,0 +1,38 @@
+# `make up` and `make test` do all set-up by themselves; see README.md.
+.DEFAULT_GOAL := help
+.PHONY: help setup up check test sim proto bench
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
+SEEDS ?= 1000
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup:  ## the environment in .venv, and an etcd in .cache
+	@scripts/setup
+	@scripts/get_etcd >/dev/null
+
+up: setup  ## a cluster on this machine with the thermostat example, until Ctrl-C
+	@seedbed up --entities thermostat.entity
+
+check: setup  ## format, lint, types, import contracts, protos, generated code, pins
+	ruff format --check .
+	ruff check .
+	lint-imports
+	buf lint
+	buf breaking --against ".git#ref=$$(git merge-base HEAD origin/main 2>/dev/null || git rev-parse HEAD)"
+	uv run --quiet scripts/gen_protos.py --check
+	scripts/pins --check
+	mypy
+	pyright
+
+test: setup  ## the whole test suite
+	pytest
+
+sim: setup  ## the cores' simulation: make sim SEEDS=10000
+	python -m tests.simulation --seeds $(SEEDS)
+
+proto: setup  ## generated code from the protos
+	uv run --quiet scripts/gen_protos.py
+
+bench: setup  ## the benchmarks' table, also as JSON in benchmarks/results
+	PYTHONPATH=.:tests/protos python -m benchmarks

@@ -1,0 +1,1 @@
+"""The seed service: membership, shard allocation and the gateway."""

@@ -1,0 +1,1 @@
+"""The worker service: it hosts entities."""
