@@ -46,6 +46,14 @@ TREES = (
         services=False,
         copies=False,
     ),
+    Tree(
+        ROOT / "examples" / "thermostat" / "proto",
+        ROOT / "examples" / "thermostat" / "src",
+        services=True,
+        copies=False,
+    ),
+    Tree(ROOT / "tests" / "protos", ROOT / "tests" / "protos", services=True, copies=False),
+    Tree(ROOT / "tests" / "protos64", ROOT / "tests" / "protos64", services=True, copies=False),
 )
 
 
@@ -80,7 +88,7 @@ def generate(tree: Tree, out: Path) -> None:
     subprocess.run(
         [
             *(sys.executable, "-m", "grpc_tools.protoc"),
-            *(f"-I{tree.source}", f"-I{common_protos()}"),
+            *(f"-I{tree.source}", f"-I{ROOT / 'proto'}", f"-I{common_protos()}"),
             *(f"--{output}_out={out}" for output in outputs),
             *map(str, sources),
         ],

@@ -1,0 +1,1 @@
+"""An example of Seedbed: one entity for each thermostat."""

@@ -1,0 +1,141 @@
+"""What a seed does for a worker while its Register stream lasts: renew, move its status on, let go.
+
+Messages of one worker are handled one after the other, each within a bounded time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from seedbed.errors import CallError, ProtocolError, Reason
+from seedbed.ids import Incarnation
+from seedbed.v1 import cluster_pb2, store_pb2
+from seedbed_seed.cluster_view import ClusterView
+from seedbed_seed.core import sessions as core
+from seedbed_seed.member_records import Joined, MemberRecords
+from seedbed_seed.records import parse_record
+from seedbed_seed.retrying import Backoff
+from seedbed_seed.store import Get, StoreError
+from seedbed_seed.worker_stream import WorkerStream
+
+log = logging.getLogger(__name__)
+
+
+class Attendance:
+    """Handles the messages of joined workers. `epoch_seen` tells the coordinator, if it is here."""
+
+    def __init__(
+        self,
+        *,
+        records: MemberRecords,
+        view: ClusterView,
+        epoch_seen: Callable[[str, int, int], bool],
+    ) -> None:
+        self._records = records
+        self._view = view
+        self._epoch_seen = epoch_seen
+
+    async def read(self, stream: WorkerStream, joined: Joined) -> None:
+        """Handle messages until the stream ends or the worker says goodbye."""
+        while (message := await stream.receive()) is not None:
+            match message.WhichOneof("kind"):
+                case "heartbeat":
+                    await self._heartbeat(stream, joined, message.heartbeat.seq)
+                case "draining":
+                    await self._drain(joined)
+                case "goodbye":
+                    stream.apply(core.GoodbyeArrived())
+                    return
+                case "epoch_seen":
+                    self._report(message.epoch_seen)
+                case _:
+                    raise ProtocolError("a second Hello on one Register stream")
+        stream.end()
+
+    async def _heartbeat(self, stream: WorkerStream, joined: Joined, seq: int) -> None:
+        """Do what the session asks of the store; what is not done in time it calls UNKNOWN."""
+        todo = stream.apply(core.HeartbeatArrived(seq))
+        try:
+            async with asyncio.timeout(self._records.step_s):
+                while todo:
+                    todo = await self._ask(stream, joined, todo.pop())
+        except (TimeoutError, StoreError) as error:
+            log.info("heartbeat not renewed", extra={"node": joined.node_id, "why": repr(error)})
+
+    async def _ask(
+        self, stream: WorkerStream, joined: Joined, command: core.Renew | core.Read
+    ) -> list[core.Renew | core.Read]:
+        store, keys, step_s = self._records.store, self._records.keys, self._records.step_s
+        if isinstance(command, core.Renew):
+            ttl_s = await store.renew(joined.lease, timeout=step_s)
+            return stream.apply(core.RenewalAnswered(command.seq, ttl_s * 1_000_000_000))
+        reading = await store.read(
+            Get(keys.worker(joined.node_id)),
+            Get(keys.tables, prefix=True, keys_only=True),
+            timeout=step_s,
+        )
+        record, tables = reading.answers
+        newest = max((entry.mod_revision for entry in tables), default=0)
+        facts = _facts(record[0].value) if record else None
+        todo = stream.apply(core.RecordRead(command.seq, facts, newest))
+        await self._view.reached(newest)
+        stream.routes_reached()
+        return todo
+
+    async def set_up(self, joined: Joined, stream: WorkerStream) -> None:
+        """The first RENEWED makes the member UP (after a resume it is that already)."""
+        backoff = Backoff()
+        while not stream.ended:
+            try:
+                await self._records.set_status(
+                    joined, store_pb2.MEMBER_STATUS_UP, {store_pb2.MEMBER_STATUS_JOINING}
+                )
+            except StoreError as error:
+                log.warning("worker not up", extra={"node": joined.node_id, "error": str(error)})
+                await backoff.wait()
+            else:
+                return
+
+    async def _drain(self, joined: Joined) -> None:
+        before = {store_pb2.MEMBER_STATUS_JOINING, store_pb2.MEMBER_STATUS_UP}
+        try:
+            await self._records.set_status(joined, store_pb2.MEMBER_STATUS_DRAINING, before)
+        except StoreError as error:
+            log.warning("drain not written", extra={"node": joined.node_id, "error": str(error)})
+
+    async def let_go(self, stream: WorkerStream, joined: Joined) -> None:
+        """The worker has drained and fenced itself: its shards may move at once."""
+        before = {
+            store_pb2.MEMBER_STATUS_JOINING,
+            store_pb2.MEMBER_STATUS_UP,
+            store_pb2.MEMBER_STATUS_DRAINING,
+        }
+        try:
+            if await self._records.set_status(joined, store_pb2.MEMBER_STATUS_LEFT, before):
+                await self._records.store.revoke(joined.lease, timeout=self._records.step_s)
+        except StoreError as error:
+            log.warning("goodbye not written", extra={"node": joined.node_id, "error": str(error)})
+            stream.end(CallError(Reason.SEED_NOT_READY, f"etcd did not take the goodbye: {error}"))
+            return
+        stream.put(cluster_pb2.SeedMessage(farewell=cluster_pb2.Farewell()))
+
+    def _report(self, seen: cluster_pb2.EpochSeen) -> None:
+        if not self._epoch_seen(seen.type, seen.shard, seen.epoch):
+            # Only the leader can commit above it, and seeds have no way to pass it on yet. A worker
+            # says it again while its table stays below; it helps once that reaches the leader.
+            log.info(
+                "epoch reported to a seed that does not lead",
+                extra={"type": seen.type, "shard": seen.shard, "epoch": seen.epoch},
+            )
+
+
+def _facts(value: bytes) -> core.RecordFacts:
+    try:
+        record = parse_record(value)
+    except ProtocolError as error:
+        raise StoreError(str(error)) from error
+    return core.RecordFacts(
+        Incarnation(record.member.incarnation), record.stream_id, record.HasField("silent")
+    )

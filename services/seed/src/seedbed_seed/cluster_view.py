@@ -1,0 +1,295 @@
+"""What this seed knows of the cluster: the one watch, turned into state and into the core's events.
+
+Everything here follows from the store alone, so every seed's view is the same and a new leader
+starts with a full one. A record that does not parse is logged and left out; it stops nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from seedbed import tables as table_codec
+from seedbed.clock import Clock
+from seedbed.contract import TypeContract
+from seedbed.contract import from_proto as contract_from_proto
+from seedbed.errors import ContractError, ProtocolError
+from seedbed.ids import Incarnation, NodeId
+from seedbed.routing import Owner, ShardTable
+from seedbed.v1 import store_pb2
+from seedbed_seed.core import coordinator as core
+from seedbed_seed.records import Keys, address, parse_record, worker_of
+from seedbed_seed.store import Changed, Changes, Entry, Removed, Snapshot, Store, WatchUpdate
+from seedbed_seed.story import MemberStory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMember:
+    """A member's record and the entry that holds it."""
+
+    record: store_pb2.MemberRecord
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class KnownContract:
+    """A type's contract, and the descriptor sets of its builds, oldest first."""
+
+    contract: TypeContract
+    message: store_pb2.StoredContract
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChange:
+    """What one update of the watch changed. With `snapshot` all that is not named is gone."""
+
+    revision: int
+    snapshot: bool = False
+    restored: bool = False
+    tables: tuple[ShardTable, ...] = ()
+    contracts: tuple[KnownContract, ...] = ()
+    members: bool = False
+
+
+Listener = Callable[[ViewChange], None]
+
+
+class ClusterView:
+    """Members, tables and contracts at `revision`. One writer: `run`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        keys: Keys,
+        coordinator: core.Coordinator,
+        role_of: Callable[[str], str],
+    ) -> None:
+        self.keys = keys
+        self.revision = 0
+        self.synced = False
+        self.progress_ns = 0
+        """When the watch last said anything, be it that nothing changed."""
+        self.workers: dict[str, KnownMember] = {}
+        self.seeds: dict[str, KnownMember] = {}
+        self.tables: dict[tuple[str, int], ShardTable] = {}
+        self.contracts: dict[str, KnownContract] = {}
+        self._candidates: dict[str, Entry] = {}
+        self._store = store
+        self._clock = clock
+        self._coordinator = coordinator
+        self._role_of = role_of
+        self._story = MemberStory()
+        self._listeners: list[Listener] = []
+        self._news = asyncio.Event()
+
+    @property
+    def coordinator(self) -> core.Coordinator:
+        """The core that this view feeds (fed on every seed, asked on the leader)."""
+        return self._coordinator
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` after each update that changed something, in order."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled."""
+        async with self._store.watch(self.keys.prefix) as updates:
+            async for update in updates:
+                self.apply(update)
+
+    async def reached(self, revision: int) -> None:
+        """Wait until the watch has delivered this revision; the caller bounds the wait."""
+        while not self.synced or self.revision < revision:
+            await self._news.wait()
+
+    def seed_addresses(self) -> tuple[str, ...]:
+        """Advertised addresses of the seeds that are up."""
+        return tuple(
+            address(m.record.member.host, m.record.member.port)
+            for _, m in sorted(self.seeds.items())
+            if m.record.member.status == store_pb2.MEMBER_STATUS_UP
+        )
+
+    def owners(self) -> set[Owner]:
+        """All that any table names."""
+        return {owner for table in self.tables.values() for owner in table.owners}
+
+    def leader(self) -> str:
+        """Node id of the seed that leads; empty while none does."""
+        first = min(self._candidates.values(), key=lambda e: e.create_revision, default=None)
+        return first.value.decode(errors="replace") if first is not None else ""
+
+    def apply(self, update: WatchUpdate) -> None:
+        """Take over one update: state first, then the core, then the listeners."""
+        self.progress_ns = self._clock.now_ns()
+        change = self._replace(update) if isinstance(update, Snapshot) else self._advance(update)
+        self.revision = update.revision
+        self.synced = True
+        if change is not None:
+            for listener in self._listeners:
+                listener(change)
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    def _replace(self, snapshot: Snapshot) -> ViewChange:
+        if snapshot.restored:
+            log.warning("store restored", extra={"revision": snapshot.revision})
+        before = self._by_incarnation()
+        self.workers, self.seeds, self.tables, self.contracts = {}, {}, {}, {}
+        self._candidates = {}
+        for entry in snapshot.entries:
+            self._take(entry)
+        after = self._by_incarnation()
+        for incarnation in before.keys() - after.keys():
+            self._story.gone(before[incarnation].record)
+        for known in after.values():
+            self._story.seen(known.record)
+        self._feed(
+            core.Synced(
+                workers=tuple(worker_of(m.record, m.entry) for m in self.workers.values()),
+                tables=tuple(self.tables.values()),
+                contracts=tuple(self._contract_seen(c) for c in self.contracts.values()),
+                restored=snapshot.restored,
+            )
+        )
+        return ViewChange(
+            snapshot.revision,
+            snapshot=True,
+            restored=snapshot.restored,
+            tables=tuple(self.tables.values()),
+            contracts=tuple(self.contracts.values()),
+            members=True,
+        )
+
+    def _advance(self, update: Changes) -> ViewChange | None:
+        if not update.changes:
+            return None
+        tables: dict[tuple[str, int], ShardTable] = {}
+        contracts: dict[str, KnownContract] = {}
+        members = forgotten = False
+        for change in update.changes:
+            match change:
+                case Changed(entry):
+                    taken = self._take(entry)
+                    match taken:
+                        case ShardTable():
+                            tables[taken.type, taken.chunk] = taken
+                            self._feed(core.TableSeen(taken))
+                        case KnownContract():
+                            contracts[taken.contract.type] = taken
+                            self._feed(self._contract_seen(taken))
+                        case KnownMember():
+                            members = True
+                            self._story.seen(taken.record)
+                            if taken.record.member.role == store_pb2.ROLE_WORKER:
+                                self._feed(core.WorkerSeen(worker_of(taken.record, taken.entry)))
+                        case Entry():
+                            members = True
+                        case None:
+                            pass
+                case Removed(key):
+                    gone = self._drop(key)
+                    members = members or gone is KnownMember
+                    forgotten = forgotten or gone is ShardTable
+        return ViewChange(
+            update.revision,
+            snapshot=forgotten,
+            tables=tuple(self.tables.values() if forgotten else tables.values()),
+            contracts=tuple(self.contracts.values() if forgotten else contracts.values()),
+            members=members,
+        )
+
+    def _by_incarnation(self) -> dict[str, KnownMember]:
+        members = [*self.workers.values(), *self.seeds.values()]
+        return {known.record.member.incarnation: known for known in members}
+
+    def _take(self, entry: Entry) -> ShardTable | KnownContract | KnownMember | Entry | None:
+        """Parse an entry into its place; None for a key of no interest or a broken value."""
+        keys = self.keys
+        if entry.key.startswith(keys.election):
+            self._candidates[entry.key] = entry
+            return entry
+        try:
+            if entry.key.startswith(keys.tables):
+                message = store_pb2.AllocationTable.FromString(entry.value)
+                table = table_codec.from_proto(message, revision=entry.mod_revision)
+                if entry.key != keys.table(table.type, table.chunk):
+                    raise ProtocolError(f"holds table {table.type}/{table.chunk}")
+                self.tables[table.type, table.chunk] = table
+                return table
+            if entry.key.startswith(keys.contracts):
+                known = parse_contract(entry)
+                self.contracts[known.contract.type] = known
+                return known
+            if entry.key.startswith(keys.workers):
+                member = KnownMember(parse_record(entry.value), entry)
+                worker_of(member.record, entry)
+                self.workers[entry.key.removeprefix(keys.workers)] = member
+                return member
+            if entry.key.startswith(keys.seeds):
+                member = KnownMember(parse_record(entry.value), entry)
+                self.seeds[entry.key.removeprefix(keys.seeds)] = member
+                return member
+        except (ProtocolError, DecodeError, ContractError, ValueError) as error:
+            log.error("record unreadable", extra={"key": entry.key, "error": str(error)})
+        return None
+
+    def _drop(self, key: str) -> type[ShardTable] | type[KnownMember] | None:
+        keys = self.keys
+        if key.startswith(keys.workers):
+            member = self.workers.pop(key.removeprefix(keys.workers), None)
+            if member is not None:
+                described = member.record.member
+                self._story.gone(member.record)
+                self._feed(
+                    core.WorkerGone(NodeId(described.node_id), Incarnation(described.incarnation))
+                )
+            return KnownMember
+        if self._candidates.pop(key, None) is not None:
+            return KnownMember
+        if key.startswith(keys.seeds):
+            member = self.seeds.pop(key.removeprefix(keys.seeds), None)
+            if member is not None:
+                self._story.gone(member.record)
+            return KnownMember
+        if key.startswith(keys.tables):
+            type_, _, chunk = key.removeprefix(keys.tables).rpartition("/")
+            if chunk.isdecimal() and self.tables.pop((type_, int(chunk)), None) is not None:
+                self._feed(core.TableGone(type_, int(chunk)))
+                return ShardTable
+        if key.startswith(keys.contracts):
+            self.contracts.pop(key.removeprefix(keys.contracts), None)
+        return None
+
+    def _contract_seen(self, known: KnownContract) -> core.ContractSeen:
+        contract = known.contract
+        return core.ContractSeen(contract.type, contract.shard_count, self._role_of(contract.type))
+
+    def _feed(self, event: core.Event) -> None:
+        self._coordinator.apply(event, self._clock.now_ns())
+
+
+def parse_contract(entry: Entry) -> KnownContract:
+    """Raises `DecodeError` or a `SeedbedError` if the entry holds no contract."""
+    message = store_pb2.StoredContract.FromString(entry.value)
+    return KnownContract(contract_from_proto(message.contract), message, entry.mod_revision)
+
+
+def shards_by_owner(tables: Iterable[ShardTable]) -> dict[str, int]:
+    """How many shards each incarnation owns."""
+    counts: dict[str, int] = {}
+    for table in tables:
+        owners: Sequence[str] = [owner.incarnation for owner in table.owners]
+        for index in table.owner:
+            if index:
+                counts[owners[index - 1]] = counts.get(owners[index - 1], 0) + 1
+    return counts

@@ -1,0 +1,89 @@
+"""Members, types and shards as tools see them: the store's records with what the tables add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from seedbed.routing import CHUNK, ShardTable
+from seedbed.v1 import admin_pb2, store_pb2
+from seedbed_seed.cluster_view import ClusterView, KnownMember, shards_by_owner
+
+TableOf: TypeAlias = Callable[[str, int], ShardTable | None]
+"""Looks up the table of a type's chunk."""
+
+
+def members(view: ClusterView) -> list[store_pb2.Member]:
+    """All members, seeds first, by node id, with their shards and who leads."""
+    counts = shards_by_owner(view.tables.values())
+    leader = view.leader()
+    listed: list[store_pb2.Member] = []
+    for known in (*_sorted(view.seeds), *_sorted(view.workers)):
+        member = store_pb2.Member()
+        member.CopyFrom(known)
+        member.shards = counts.get(member.incarnation, 0)
+        member.coordinator = member.role == store_pb2.ROLE_SEED and member.node_id == leader
+        listed.append(member)
+    return listed
+
+
+def types(view: ClusterView) -> list[admin_pb2.EntityType]:
+    """All types, by name, with their workers that are up."""
+    listed: list[admin_pb2.EntityType] = []
+    for name, known in sorted(view.contracts.items()):
+        tables = [table for (type_, _), table in view.tables.items() if type_ == name]
+        hosts = [
+            member
+            for member in view.workers.values()
+            if member.record.member.status == store_pb2.MEMBER_STATUS_UP
+            and any(hosted.type == name for hosted in member.record.types)
+        ]
+        listed.append(
+            admin_pb2.EntityType(
+                type=name,
+                shard_count=known.contract.shard_count,
+                generation=max((table.generation for table in tables), default=0),
+                workers=len(hosts),
+            )
+        )
+    return listed
+
+
+def shards(view: ClusterView, table_of: TableOf, type_: str) -> list[admin_pb2.Shard]:
+    """Shards of a type (empty: of all), in order; those of no table yet have no owner."""
+    node_of = {
+        known.record.member.incarnation: known.record.member.node_id
+        for known in view.workers.values()
+    }
+    listed: list[admin_pb2.Shard] = []
+    for name, known in sorted(view.contracts.items()):
+        if type_ and name != type_:
+            continue
+        count = known.contract.shard_count
+        listed += [_shard(table_of, name, shard, node_of) for shard in range(count)]
+    return listed
+
+
+def _shard(table_of: TableOf, type_: str, shard: int, node_of: dict[str, str]) -> admin_pb2.Shard:
+    table = table_of(type_, shard // CHUNK)
+    if table is None:
+        return admin_pb2.Shard(type=type_, shard=shard)
+    owner = table.owner_of(shard)
+    next_owner = table.handoffs.get(shard)
+    phase = store_pb2.SHARD_PHASE_UNSPECIFIED
+    if owner is not None:
+        phase = store_pb2.SHARD_PHASE_OWNED
+    if next_owner is not None:
+        phase = store_pb2.SHARD_PHASE_HANDING_OFF
+    return admin_pb2.Shard(
+        type=type_,
+        shard=shard,
+        owner=owner.node_id if owner is not None else "",
+        epoch=table.epoch[shard - table.first_shard],
+        phase=phase,
+        next_owner=node_of.get(next_owner, next_owner) if next_owner is not None else "",
+    )
+
+
+def _sorted(known: dict[str, KnownMember]) -> list[store_pb2.Member]:
+    return [entry.record.member for _, entry in sorted(known.items())]

@@ -1,0 +1,300 @@
+"""A seed put together: its parts, and the order in which they start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+
+from seedbed.clock import SystemClock
+from seedbed.errors import SettingsError
+from seedbed.grpc_transport import GrpcTransport
+from seedbed.parking import ParkingLimits
+from seedbed.router import Router, RouterLimits
+from seedbed.routing import RouteTable
+from seedbed.service.health import Health
+from seedbed.service.lifecycle import print_ready
+from seedbed.service.loop_lag import LoopLag
+from seedbed.service.management import Management
+from seedbed.service.metrics import Metrics
+from seedbed.service.telemetry import Telemetry
+from seedbed.settings import bad_setting
+from seedbed.v1 import store_pb2
+from seedbed_seed.admin import Admin
+from seedbed_seed.attendance import Attendance
+from seedbed_seed.cluster_view import ClusterView, ViewChange
+from seedbed_seed.config import SeedConfig
+from seedbed_seed.contracts import Contracts
+from seedbed_seed.core.coordinator import Coordinator, CoordinatorSettings
+from seedbed_seed.driver import Driver
+from seedbed_seed.edge import Edge, GatewaySettings
+from seedbed_seed.etcd.adapter import EtcdStore
+from seedbed_seed.etcd.channels import TlsFiles as EtcdTls
+from seedbed_seed.evidence import Budget, Dialler
+from seedbed_seed.gateway import Gateway
+from seedbed_seed.health import SeedHealth, members_by_state, shards_by_state
+from seedbed_seed.joining import Joining
+from seedbed_seed.lost_workers import LostWorkers
+from seedbed_seed.member_records import MemberRecords
+from seedbed_seed.memory_store import MemoryStore
+from seedbed_seed.placement import Placement
+from seedbed_seed.records import Keys, address
+from seedbed_seed.reflection import Reflection
+from seedbed_seed.registration import Registration, RegistrationSettings
+from seedbed_seed.routes import RouteLog, Watches
+from seedbed_seed.seed_lease import SeedLease
+
+log = logging.getLogger(__name__)
+
+ELSEWHERE_S = 5.0
+"""How long workers may take to resume on another seed when this one stops."""
+
+ALONE_S = 0.5
+"""The same if there is no other seed."""
+
+
+def open_store(config: SeedConfig) -> EtcdStore | MemoryStore:
+    """The store that the settings name, to be used as a scope."""
+    if not config.etcd:
+        log.warning("embedded store", extra={"note": "one seed; nothing is kept after it ends"})
+        return MemoryStore()
+    tls: EtcdTls | None = None
+    if config.etcd_ca is not None:
+        cert, key = config.etcd_cert, config.etcd_key
+        tls = EtcdTls(str(config.etcd_ca), str(cert) if cert else None, str(key) if key else None)
+    return EtcdStore(config.etcd, tls)
+
+
+class ShardOutlook:
+    """When the coordinator's core expects a shard to have an owner again, for the router."""
+
+    def __init__(self, coordinator: Coordinator, clock: SystemClock) -> None:
+        self._coordinator = coordinator
+        self._clock = clock
+
+    def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002  the port's name
+        """Seconds from now; None if nobody knows."""
+        now_ns = self._clock.now_ns()
+        at_ns = self._coordinator.movable_at_ns(type, shard, now_ns)
+        return None if at_ns is None else max(0.0, (at_ns - now_ns) / 1e9)
+
+
+class Seed:
+    """One seed process."""
+
+    def __init__(
+        self,
+        config: SeedConfig,
+        store: EtcdStore | MemoryStore,
+        telemetry: Telemetry,
+        transport: GrpcTransport | None = None,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.clock = clock = SystemClock()
+        self.metrics = Metrics()
+        self.lag = LoopLag(clock)
+        self.transport = transport or GrpcTransport(
+            max_message_bytes=config.max_message_bytes,
+            tls=config.tls,
+            authority=config.authority,
+            max_connection_age_s=config.max_connection_age_s,
+            clock=clock,
+        )
+        keys = Keys(config.cluster)
+        ttl_s, step_s = config.lease_ttl_s, config.lease_ttl_s / 8
+        coordinator = Coordinator(
+            CoordinatorSettings(
+                ttl_ns=ttl_s * 1_000_000_000,
+                min_workers=config.min_workers,
+                evidence=config.evidence,
+            )
+        )
+        self.view = ClusterView(
+            store=store, clock=clock, keys=keys, coordinator=coordinator, role_of=config.role_of
+        )
+        self.member = store_pb2.Member(
+            node_id=config.node_id,
+            incarnation=secrets.token_hex(8),
+            role=store_pb2.ROLE_SEED,
+            status=store_pb2.MEMBER_STATUS_UP,
+            app_version=version("seedbed-seed"),
+            host=config.host,
+        )
+        self.lease = SeedLease(store=store, clock=clock, keys=keys, member=self.member, ttl_s=ttl_s)
+        self.router = Router(
+            transport=self.transport,
+            clock=clock,
+            node=config.node_id,
+            limits=RouterLimits(
+                parking=ParkingLimits(
+                    config.parked_calls, config.parked_bytes, config.parked_calls_per_shard
+                )
+            ),
+            table=RouteTable(),
+            outlook=ShardOutlook(coordinator, clock),
+            tracer=telemetry.tracer,
+            role="seed",
+        )
+        self.view.listen(self._routes_changed)
+        self.driver = Driver(
+            store=store,
+            clock=clock,
+            view=self.view,
+            lease=self.lease,
+            node_id=config.node_id,
+            placement=Placement(store=store, clock=clock, view=self.view, write_s=ttl_s / 2),
+        )
+        self.routes = RouteLog(self.view)
+        self.watches = Watches(self.view, self.routes)
+        self.health = Health()
+        self.checks = SeedHealth(
+            view=self.view, store=store, health=self.health, clock=clock, lag=self.lag
+        )
+        contracts = Contracts(
+            store=store, keys=keys, default_shards=config.shards, timeout_s=step_s
+        )
+        self.edge = Edge(
+            view=self.view,
+            router=self.router,
+            clock=clock,
+            settings=GatewaySettings(
+                config.max_message_bytes, config.default_deadline_s, self.checks.limit(ttl_s)
+            ),
+            tracer=telemetry.tracer,
+        )
+        self.gateway = Gateway(
+            view=self.view, contracts=contracts, edge=self.edge, metrics=self.metrics
+        )
+        records = MemberRecords(store, keys, step_s)
+        dialler = Dialler(self.transport)
+        self.registration = Registration(
+            view=self.view,
+            routes=self.routes,
+            joining=Joining(
+                records=records,
+                contracts=contracts,
+                dialler=dialler,
+                ttl_s=ttl_s,
+                owners=self.view.owners,
+            ),
+            attendance=Attendance(
+                records=records, view=self.view, epoch_seen=self.driver.epoch_reported
+            ),
+            lost=LostWorkers(
+                records=records,
+                view=self.view,
+                dialler=dialler,
+                budget=Budget(clock, ttl_s),
+                clock=clock,
+                evidence=config.evidence != "off",
+            ),
+            clock=clock,
+            settings=RegistrationSettings(config.node_id, ttl_s, config.max_message_bytes),
+        )
+        self.server = self.transport.server(
+            self.registration,
+            self.watches,
+            Admin(self.view, self.router.table.table),
+            Reflection(self.view),
+            self.health,
+            self.gateway,  # last: it knows an answer to every path
+        )
+        self.management = Management(
+            alive=self.checks.alive, ready=self.checks.ready, metrics=self.metrics.render
+        )
+        self._set_gauges()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then leave."""
+        config = self.config
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.store)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            running = [
+                tasks.create_task(self.lag.run(), name="loop lag"),
+                tasks.create_task(self.view.run(), name="cluster view"),
+                tasks.create_task(self.registration.run(), name="registration"),
+                tasks.create_task(self.checks.run(), name="health"),
+            ]
+            routing = tasks.create_task(self.router.run(), name="router")
+            self.member.port = await self._listen()
+            http_port = self.management.start(config.bind, config.http_port)
+            driving = tasks.create_task(self.driver.run(), name="driver")
+            announcing = tasks.create_task(self._announce(http_port), name="announce")
+            await stop.wait()
+            announcing.cancel()
+            await self._leave(driving, routing)
+            for task in running:
+                task.cancel()
+            self.management.close()
+
+    async def _listen(self) -> int:
+        config = self.config
+        try:
+            return await self.server.start(config.bind, config.port)
+        except SettingsError as error:
+            text = f"a port of {config.bind} to listen on ({error})"
+            raise bad_setting("SEEDBED_PORT", str(config.port), text) from error
+
+    async def _announce(self, http_port: int) -> None:
+        await self.checks.until_ready()
+        bind = self.config.bind
+        print_ready(
+            "seed",
+            self.config.node_id,
+            grpc=address(bind, self.member.port),
+            http=address(bind, http_port),
+        )
+
+    async def _leave(self, driving: asyncio.Task[None], routing: asyncio.Task[None]) -> None:
+        """Stop in the order that costs callers and workers least."""
+        log.info("seed stopping")
+        self.checks.stopping = True
+        self.checks.publish(False)
+        others = len(self.view.seed_addresses()) > 1
+        await self.registration.send_elsewhere(ELSEWHERE_S if others else ALONE_S)
+        driving.cancel()  # resigns, if this seed leads
+        self.watches.stop()
+        await self.server.go_away()
+        async with asyncio.TaskGroup() as closing:
+            closing.create_task(self.server.close(self.config.drain_timeout_s / 2))
+            while self.edge.running:  # noqa: ASYNC110  counted on the hot path, without an event
+                await asyncio.sleep(0.02)
+            routing.cancel()  # only streams are left: they end, and are opened anew elsewhere
+            await self.server.close(ALONE_S)
+        await self.lease.leave()
+        log.info("seed stopped")
+
+    def _routes_changed(self, change: ViewChange) -> None:
+        coordinator = self.view.coordinator
+        self.router.routes_changed(
+            change.revision,
+            change.tables,
+            snapshot=change.snapshot,
+            restored=change.restored,
+            unreachable=coordinator.unreachable(),
+            without_workers=coordinator.without_workers(),
+        )
+
+    def _set_gauges(self) -> None:
+        view, gauge = self.view, self.metrics.gauge
+        config = self.config
+        info = ("seed", config.node_id, config.cluster, version("seedbed-seed"))
+        gauge("seedbed_info", lambda: {info: 1})
+        gauge("seedbed_members", lambda: members_by_state(view))
+        gauge("seedbed_shards", lambda: shards_by_state(view))
+        gauge("seedbed_leader", lambda: int(self.driver.leading))
+        gauge("seedbed_parked_calls", lambda: self.router.parked)
+        gauge(
+            "seedbed_etcd_age_seconds",
+            lambda: (self.clock.now_ns() - view.progress_ns) / 1e9 if view.synced else 0.0,
+        )
+        gauge(
+            "seedbed_open_streams",
+            lambda: {(type_,): count for type_, count in dict(self.edge.open_streams).items()},
+        )
+        gauge("seedbed_loop_lag_seconds", lambda: self.lag.lag_ns() / 1e9)
+        gauge("seedbed_loop_lag_worst_seconds", lambda: self.lag.worst_ns / 1e9)
