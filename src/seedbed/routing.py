@@ -107,6 +107,10 @@ class RouteTable:
             shard in table.handoffs,
         )
 
+    def table(self, type_: str, chunk: int) -> ShardTable | None:
+        """The newest table of this chunk, if any is known."""
+        return self._tables.get((type_, chunk))
+
     def generation(self, type_: str, shard: int) -> Generation:
         """Generation of the shard's table; 0 while none is known."""
         table = self._tables.get((type_, shard // CHUNK))

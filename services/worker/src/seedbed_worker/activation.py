@@ -1,0 +1,111 @@
+"""The two ends of an entity's life in memory: how it is made, and how it leaves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from google.protobuf.empty_pb2 import Empty
+
+from seedbed.calls import EntityCall
+from seedbed.contract import MethodContract
+from seedbed.entity import AnyEntity
+from seedbed.keys import KeyKind, KeyPath
+from seedbed.turn import CURRENT
+from seedbed_worker.cells import Cell
+from seedbed_worker.core.passivation import BUSY
+from seedbed_worker.hosted import HostedClass, HostedMethod
+from seedbed_worker.jobs import Answer, Household, Job
+
+log = logging.getLogger(__name__)
+
+_HOOK: Final = HostedMethod(
+    MethodContract(
+        name="deactivating",
+        path="",
+        key=KeyPath((1,), KeyKind.STRING, presence=False),
+        server_streaming=False,
+        repeatable=False,
+        read_only=False,
+    ),
+    Empty,
+    Empty,
+)
+
+
+async def make(job: Job, hosted: HostedClass, cell: Cell) -> AnyEntity:
+    """Make the entity that the job needs and run its `activated()` as a turn of its own."""
+    entity = hosted.factory()
+    entity.seedbed_key = cell.key
+    entity.seedbed_seq = 0
+    entity.seedbed_shard = cell.shard
+    entity.seedbed_since = BUSY
+    entity.state = hosted.state()
+    if hosted.has_activated:
+        job.entity = entity
+        job.in_hook = job.began = job.open = True
+        try:
+            await entity.activated()
+        finally:
+            job.in_hook = job.open = False
+            job.entity = None
+        if job.saved and not job.ended:
+            entity.seedbed_seq += 1
+        job.saved = False
+        job.forget_turn()
+    return entity
+
+
+class Departure(Job):
+    """An entity's last turn: runs `deactivating()`, if there is one, then the entity is gone."""
+
+    def __init__(self, home: Household, cell: Cell, gone: Callable[[Cell], None]) -> None:
+        rt = home.rt
+        deadline_ns = rt.clock.now_ns() + int(rt.limits.handoff_timeout_s * 1e9)
+        call = EntityCall(
+            method=f"{home.hosted.contract.type}: deactivating()",
+            type=home.hosted.contract.type,
+            key=cell.key,
+            shard=cell.shard.number,
+            request=b"",
+            deadline_ns=deadline_ns,
+        )
+        super().__init__(home, _HOOK, call, _nobody)
+        self.cell = cell
+        self._gone = gone
+
+    def granted(self) -> None:
+        if self.home.hosted.has_deactivating:
+            assert self.call.deadline_ns is not None
+            self.home.rt.timers.watch(self.call.deadline_ns, self)
+            super().granted()
+        else:
+            self._leave()
+
+    async def run(self) -> None:
+        self.entered = True
+        CURRENT.set(self)
+        assert self.cell is not None
+        try:
+            # Without a lease nothing that the hook did could count.
+            if not self.ended and self.may_begin() is None and self.cell.entity is not None:
+                self.entity = self.cell.entity
+                self.in_hook = self.began = self.open = True
+                await self.entity.deactivating()
+        except BaseException as error:
+            self.failure(error)
+        finally:
+            self.open = False
+            self._leave()
+
+    def _leave(self) -> None:
+        assert self.cell is not None
+        self.ended = True
+        self._gone(self.cell)
+        self.home.leave(self)
+        self.home.forget(self)
+
+
+def _nobody(answer: Answer) -> None:
+    """Nobody waits for a departure."""

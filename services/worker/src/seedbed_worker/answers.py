@@ -1,0 +1,51 @@
+"""What answers a call: statuses of turns that failed, and what an answer says."""
+
+from __future__ import annotations
+
+import logging
+
+from seedbed.abort import Abort
+from seedbed.adapters import EntityContext
+from seedbed.calls import EntityCall, Failed, NotHere, Replied
+from seedbed.errors import CallError
+from seedbed.grpc_codes import number_of_code
+from seedbed.status import failed
+
+log = logging.getLogger(__name__)
+
+_UNKNOWN = 2
+
+
+class WrongReply(TypeError):
+    """A method gave something that is not its reply; the caller may see the text."""
+
+
+def failure(
+    error: BaseException, call: EntityCall, context: EntityContext | None, *, started: bool
+) -> Failed:
+    """The status of a turn that raised: of a foreign error its class only, the rest is logged."""
+    if context is not None and context.aborted is not None:
+        return context.aborted
+    if isinstance(error, Abort):
+        return Failed(
+            number_of_code(error.code),
+            error.message,
+            started=True,
+            details=error.status(),
+            initial=context.initial if context is not None else (),
+            trailing=context.trailing if context is not None else (),
+        )
+    if isinstance(error, CallError):
+        return failed(error, started=started)
+    log.error(
+        "turn failed",
+        extra={"entity_type": call.type, "method": call.method},
+        exc_info=error,
+    )
+    text = str(error) if isinstance(error, WrongReply) else type(error).__name__
+    return Failed(_UNKNOWN, text, started=True)
+
+
+def code_and_message(answer: Replied | Failed | NotHere | None) -> tuple[int, str]:
+    """The status in an answer, for counters and spans."""
+    return (answer.code, answer.message) if isinstance(answer, Failed) else (0, "")

@@ -1,0 +1,63 @@
+"""A shard while this worker owns it, and an entity while it is busy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seedbed.entity import AnyEntity
+from seedbed.ids import Epoch, Incarnation
+from seedbed_worker.core.lease import Lease
+from seedbed_worker.core.mailbox import Mailbox
+from seedbed_worker.core.region import Region, View
+
+if TYPE_CHECKING:
+    from seedbed_worker.jobs import Job  # a cell holds jobs, and a job its cell
+
+
+class Shard:
+    """One ownership of a shard: lost once, lost for ever."""
+
+    __slots__ = ("epoch", "incarnation", "lease", "lost", "number", "view")
+
+    def __init__(self, number: int, epoch: Epoch, lease: Lease) -> None:
+        self.number = number
+        self.epoch = epoch
+        self.incarnation: Incarnation = lease.incarnation
+        self.lease = lease
+        self.lost = False
+        self.view: View | None = None
+        """By this view of the region it was ours: as long as there is no other, it still is."""
+
+    def ours(self, type_: str, region: Region) -> bool:
+        """By the newest tables. The lease is another question."""
+        if self.lost:
+            return False
+        view = region.view
+        if self.view is not view:
+            if not region.may_reply(self.incarnation, type_, self.number, self.epoch):
+                return False
+            self.view = view
+        return region.incarnation is not None
+
+
+class Cell(Mailbox["Job"]):
+    """A busy entity: one life of it, from its first call in line to the last.
+
+    It is there while calls run or wait, streams are open or the entity leaves; an idle entity has
+    none. `entity` is None until it is made. `dead` means that the life is over (or never began):
+    what still holds the cell must not touch the host's tables any more.
+    """
+
+    __slots__ = ("dead", "departing", "entity", "guests", "key", "shard", "watchers")
+
+    def __init__(self, key: str, shard: Shard, entity: AnyEntity | None) -> None:
+        super().__init__()
+        self.key = key
+        self.shard = shard
+        self.entity = entity
+        self.departing = False
+        self.dead = False
+        self.guests: set[Job] | None = None
+        """Calls between two of their turns."""
+        self.watchers: list[Job] | None = None
+        """Those of them that wait for a change."""

@@ -1,0 +1,147 @@
+"""All settings of a worker, read once; each wrong one stops the start with one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedbed.errors import SettingsError
+from seedbed.service import logs
+from seedbed.service.telemetry import TelemetrySettings
+from seedbed.settings import Reader, Secret, bad_setting
+from seedbed.tls import TlsFiles
+
+JOURNAL_FORMS = "sqlite:///FILE, postgresql://… or none"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What the environment says. Units are in the names; reasons in `docs/settings.md`."""
+
+    cluster: str
+    node_id: str
+    host: str
+    bind: str
+    port: int
+    http_port: int
+    seeds: tuple[str, ...]
+    roles: tuple[str, ...]
+    zone: str
+    app_version: str
+    app_revision: str
+    entities: tuple[str, ...]
+    handoff_timeout_s: float
+    drain_timeout_s: float
+    default_deadline_s: float
+    repeat_window_s: float
+    max_message_bytes: int
+    mailbox_calls: int
+    type_calls: int
+    worker_calls: int
+    idle_timeout_s: float
+    max_entities: int
+    loop_stall_limit_s: float
+    journal: Secret
+    journal_keep: int | None
+    """Events kept behind a snapshot; None: all."""
+    journal_require_sync: bool
+    trust_xfcc: bool
+    seed_principals: tuple[str, ...]
+    policy: Path | None
+    tls: TlsFiles | None
+    authority: str
+    log_level: str
+    telemetry: TelemetrySettings
+
+    def not_built(self) -> list[tuple[str, str]]:
+        """Settings that ask for what this release does not do, with the reason to warn of."""
+        found: list[tuple[str, str]] = []
+        if self.journal.read() != "none":
+            found.append(("SEEDBED_JOURNAL", "durability is not built yet: nothing is kept"))
+        if self.policy is not None:
+            found.append(("SEEDBED_POLICY", "policy is not built yet: nothing is denied"))
+        return found
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> WorkerConfig:
+        """Raises `SettingsError`, with one line for the first wrong setting."""
+        reader = Reader(environ, role="worker")
+        return cls(
+            cluster=reader.name("SEEDBED_CLUSTER"),
+            node_id=reader.node_id(),
+            host=reader.text("SEEDBED_HOST"),
+            bind=reader.text("SEEDBED_BIND"),
+            port=reader.integer("SEEDBED_PORT", minimum=0, maximum=65535),
+            http_port=reader.integer("SEEDBED_HTTP_PORT", minimum=0, maximum=65535),
+            seeds=_required(reader.addresses("SEEDBED_SEEDS", required=True), "SEEDBED_SEEDS"),
+            roles=reader.names("SEEDBED_ROLES"),
+            zone=reader.text("SEEDBED_ZONE"),
+            app_version=reader.text("SEEDBED_APP_VERSION"),
+            app_revision=_app_revision(reader),
+            entities=_required(reader.words("SEEDBED_ENTITIES", required=True), "SEEDBED_ENTITIES"),
+            handoff_timeout_s=reader.seconds("SEEDBED_HANDOFF_TIMEOUT_S"),
+            drain_timeout_s=reader.seconds("SEEDBED_DRAIN_TIMEOUT_S", maximum=20.0),
+            default_deadline_s=reader.seconds("SEEDBED_DEFAULT_DEADLINE_S", minimum=0.001),
+            repeat_window_s=reader.seconds("SEEDBED_REPEAT_WINDOW_S", minimum=1.0),
+            max_message_bytes=reader.integer(
+                "SEEDBED_MAX_MESSAGE_BYTES", minimum=1024, maximum=1 << 30
+            ),
+            mailbox_calls=reader.integer("SEEDBED_MAILBOX_CALLS", minimum=1),
+            type_calls=reader.integer("SEEDBED_TYPE_CALLS", minimum=1),
+            worker_calls=reader.integer("SEEDBED_WORKER_CALLS", minimum=1),
+            idle_timeout_s=reader.seconds("SEEDBED_IDLE_TIMEOUT_S"),
+            max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),
+            loop_stall_limit_s=reader.seconds("SEEDBED_LOOP_STALL_LIMIT_S", minimum=1.0),
+            journal=_journal(reader),
+            journal_keep=_journal_keep(reader),
+            journal_require_sync=reader.boolean("SEEDBED_JOURNAL_REQUIRE_SYNC"),
+            trust_xfcc=reader.boolean("SEEDBED_TRUST_XFCC"),
+            seed_principals=reader.words("SEEDBED_SEED_PRINCIPALS"),
+            policy=reader.file("SEEDBED_POLICY"),
+            tls=_tls(reader),
+            authority=reader.text("SEEDBED_AUTHORITY"),
+            log_level=reader.choice("SEEDBED_LOG", logs.LEVELS),
+            telemetry=TelemetrySettings.read(environ),
+        )
+
+
+def _required(words: tuple[str, ...], name: str) -> tuple[str, ...]:
+    if not words:  # commas alone
+        raise SettingsError(f"{name}: found nothing, expected at least one")
+    return words
+
+
+def _app_revision(reader: Reader) -> str:
+    text = reader.text("SEEDBED_APP_REVISION")
+    if text and not text.isdecimal():
+        raise bad_setting("SEEDBED_APP_REVISION", text, "a whole number, or nothing")
+    return text
+
+
+def _journal(reader: Reader) -> Secret:
+    secret = reader.secret("SEEDBED_JOURNAL")
+    text = secret.read()
+    good = text == "none" or text.startswith(("postgresql://", "postgres://"))
+    if not good and not (text.startswith("sqlite:///") and len(text) > len("sqlite:///")):
+        # The value may hold a password: only its scheme is shown.
+        scheme = text.partition("://")[0] if "://" in text else "a text without a scheme"
+        raise SettingsError(f"SEEDBED_JOURNAL: found {scheme!r}, expected {JOURNAL_FORMS}")
+    return secret
+
+
+def _journal_keep(reader: Reader) -> int | None:
+    if reader.text("SEEDBED_JOURNAL_KEEP").lower() == "all":
+        return None
+    return reader.integer("SEEDBED_JOURNAL_KEEP", minimum=0)
+
+
+def _tls(reader: Reader) -> TlsFiles | None:
+    names = ("SEEDBED_TLS_CERT", "SEEDBED_TLS_KEY", "SEEDBED_TLS_CA")
+    cert, key, ca = (reader.file(name) for name in names)
+    if cert is None and key is None and ca is None:
+        return None
+    if cert is None or key is None or ca is None:
+        missing = next(n for n, path in zip(names, (cert, key, ca), strict=True) if path is None)
+        raise SettingsError(f"{missing}: not set, expected a file, since others of it are set")
+    return TlsFiles(cert, key, ca)

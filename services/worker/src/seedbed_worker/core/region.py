@@ -1,0 +1,173 @@
+"""Which shards this incarnation owns: admission of calls, and the gate that every reply passes.
+
+Theory. Tables reach a worker more than once and from more than one seed, some of which lag. So a
+table is taken only if its generation is above the known one, and none is ever forgotten: an older
+view of the cluster could give back a shard that is long another's, or drop and then return one of
+ours, which would start its memory twice in one epoch. A worker whose tables really are gone (an
+emptied store) has lost its lease too and owns nothing by them, since owners are incarnations.
+
+An epoch names one owner of a shard. A call that shows our epoch is ours whatever the generation of
+its sender; one that shows a higher epoch, or that is not ours by a table older than its sender's,
+waits for that table; one that is not ours by a table at least as new is refused before anything
+runs. An answer leaves only while its turn's epoch still is the shard's and its incarnation still
+serves (`may_reply`; the host asks `Lease.valid` as well): a process may stand still between a turn
+and its reply.
+
+Threads. The session thread calls `observe` and `begin`; `fence` and `drain` may come from anywhere;
+the event loop reads. What readers need is one immutable `View`, replaced by one assignment; fence
+and drain are marks of their own that are never taken back, so that two writers cannot lose either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from seedbed.ids import NO_EPOCH, NO_GENERATION, Epoch, Generation, Incarnation
+from seedbed.routing import CHUNK, ShardTable
+
+
+class Admitted(NamedTuple):
+    """The call is ours: its turn belongs to this epoch and incarnation."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+
+
+class Refused(NamedTuple):
+    """Not ours by our table of `generation` (0: none); nothing ran."""
+
+    generation: Generation
+
+
+class Wait(NamedTuple):
+    """The sender knows a newer table: ask again once ours has reached `generation`."""
+
+    generation: Generation
+
+
+class EpochAhead(NamedTuple):
+    """Ours, but a seed has seen a higher epoch than the newest table: report it, and wait."""
+
+    epoch: Epoch
+
+
+Admission: TypeAlias = Admitted | Refused | Wait | EpochAhead
+
+_TableKey: TypeAlias = tuple[str, int]
+_Row: TypeAlias = tuple[Admitted | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a worker knows at one moment. `mine` answers the call path: by table, then by shard."""
+
+    incarnation: Incarnation | None = None
+    tables: Mapping[_TableKey, ShardTable] = field(default_factory=dict[_TableKey, ShardTable])
+    mine: Mapping[_TableKey, _Row] = field(default_factory=dict[_TableKey, _Row])
+
+
+class Region:
+    """The worker's shards."""
+
+    __slots__ = ("_draining", "_fenced", "view")
+
+    def __init__(self) -> None:
+        self.view = View()
+        self._fenced: Incarnation | None = None
+        self._draining = False
+
+    def begin(self, incarnation: Incarnation) -> None:
+        """Serve as a new incarnation from now on."""
+        if incarnation == self._fenced:
+            raise ValueError(f"incarnation {incarnation} is fenced for ever")
+        tables = self.view.tables
+        mine = {key: _row(table, incarnation) for key, table in tables.items()}
+        self.view = View(incarnation, tables, mine)
+
+    def observe(self, tables: Iterable[ShardTable]) -> list[ShardTable]:
+        """Take over newer tables; returns those that changed."""
+        view = self.view
+        changed = [table for table in tables if _is_news(view.tables, table)]
+        if changed:
+            self.view = View(
+                view.incarnation,
+                {**view.tables, **{(t.type, t.chunk): t for t in changed}},
+                {**view.mine, **{(t.type, t.chunk): _row(t, view.incarnation) for t in changed}},
+            )
+        return changed
+
+    def fence(self) -> None:
+        """End the present incarnation for ever: nothing is admitted, nothing answered."""
+        self._fenced = self.view.incarnation
+
+    def drain(self) -> None:
+        """Admit nothing more, also as a later incarnation; running turns may still answer."""
+        self._draining = True
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    @property
+    def incarnation(self) -> Incarnation | None:
+        """The incarnation that serves; None before the first, and once it is fenced."""
+        incarnation = self.view.incarnation
+        return None if incarnation == self._fenced else incarnation
+
+    def generation(self, type_: str, shard: int) -> Generation:
+        """Generation of the shard's table; 0 while none is known."""
+        table = self.view.tables.get((type_, shard // CHUNK))
+        return table.generation if table is not None else NO_GENERATION
+
+    def owned(self, type_: str, shard: int) -> Epoch:
+        """Epoch under which this incarnation owns the shard; 0 if it does not."""
+        mine = self._mine(type_, shard)
+        return mine.epoch if mine is not None else NO_EPOCH
+
+    def admit(
+        self, type_: str, shard: int, epoch: Epoch, generation: Generation, *, from_seed: bool
+    ) -> Admission:
+        """May a call begin that was sent by a table of `generation` naming `epoch`?
+
+        Both are 0 for a plain client of the worker's own port. Only a seed's word about a higher
+        epoch is passed on to the coordinator; anyone else's is refused.
+        """
+        mine = self._mine(type_, shard)
+        if mine is not None and epoch <= mine.epoch and not self._draining:
+            return mine
+        known = self.generation(type_, shard)
+        if self._draining or self.incarnation is None:
+            return Refused(known)
+        if generation > known:
+            return Wait(generation)
+        if mine is not None and from_seed:
+            return EpochAhead(epoch)
+        return Refused(known)
+
+    def may_reply(self, incarnation: Incarnation, type_: str, shard: int, epoch: Epoch) -> bool:
+        """The reply gate: does this turn's epoch still own the shard, as this incarnation?"""
+        mine = self._mine(type_, shard)
+        return mine is not None and mine.epoch == epoch and mine.incarnation == incarnation
+
+    def _mine(self, type_: str, shard: int) -> Admitted | None:
+        row = self.view.mine.get((type_, shard // CHUNK))
+        mine = row[shard % CHUNK] if row is not None else None
+        return None if mine is None or mine.incarnation == self._fenced else mine
+
+
+def _is_news(known: Mapping[_TableKey, ShardTable], table: ShardTable) -> bool:
+    old = known.get((table.type, table.chunk))
+    return old is None or table.generation > old.generation
+
+
+def _row(table: ShardTable, incarnation: Incarnation | None) -> _Row:
+    """What of a table is ours; a shard that is being handed off admits and answers nothing."""
+    mine: list[Admitted | None] = [None] * len(table.owner)
+    if incarnation is not None:
+        for shard in table.shards_of(incarnation):
+            if shard not in table.handoffs:
+                index = shard - table.first_shard
+                mine[index] = Admitted(table.epoch[index], incarnation)
+    return tuple(mine)

@@ -1,0 +1,286 @@
+"""A worker put together: its parts, and the order in which they start and end.
+
+Both ports are open before the first Hello, since seeds dial the worker. At the end the listener
+stays open until goodbye has been said: a refused dial is taken for evidence of death, so it must
+not be seen while this incarnation may still serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib.metadata import version
+
+from seedbed.clock import SystemClock
+from seedbed.contract import descriptor_set
+from seedbed.errors import ContractError, Reason, SettingsError
+from seedbed.grpc_transport import GrpcTransport
+from seedbed.ids import Epoch
+from seedbed.service.lifecycle import print_ready
+from seedbed.service.loop_lag import LoopLag
+from seedbed.service.management import Management
+from seedbed.service.metrics import Metrics
+from seedbed.settings import bad_setting
+from seedbed.tracing import Tracer
+from seedbed_worker.config import WorkerConfig
+from seedbed_worker.core.lease import Lease
+from seedbed_worker.core.region import Region
+from seedbed_worker.entity_port import EntityPort
+from seedbed_worker.health import WorkerHealth
+from seedbed_worker.host import Host
+from seedbed_worker.hosted import HostedClass
+from seedbed_worker.link_server import LinkServer
+from seedbed_worker.load_meter import LoadMeter
+from seedbed_worker.loader import load
+from seedbed_worker.runtime import HostLimits
+from seedbed_worker.session import Session
+from seedbed_worker.session_wire import DeclaredType, Identity
+
+log = logging.getLogger(__name__)
+
+FAREWELL_S = 2.0
+"""How long a seed may take to confirm a goodbye."""
+CLOSE_S = 0.2
+"""How long the streams of routers may take to end after it; they never end by themselves."""
+
+
+class Worker:
+    """One worker process. What the session tells is carried out here, in the loop."""
+
+    def __init__(self, config: WorkerConfig, tracer: Tracer) -> None:
+        self.config = config
+        self.clock = clock = SystemClock()
+        self.metrics = Metrics()
+        self.lag = LoopLag(clock)
+        self.region = Region()
+        self.hosted, refusal = _load(config)
+        self.health = WorkerHealth(
+            clock=clock,
+            lag=self.lag,
+            loop_stall_limit_s=config.loop_stall_limit_s,
+            services=[one.contract.service for one in self.hosted],
+        )
+        self.health.refusal = refusal
+        self.host = Host(
+            hosted=self.hosted,
+            region=self.region,
+            clock=clock,
+            limits=_limits(config),
+            node_id=config.node_id,
+            metrics=self.metrics,
+            tracer=tracer,
+            epoch_seen=self._epoch_seen,
+        )
+        # Links have no limit of gRPC's: their batches are counted, and entity calls by their port.
+        transport = GrpcTransport(
+            max_message_bytes=None, tls=config.tls, authority=config.authority, clock=clock
+        )
+        self.server = transport.server(
+            LinkServer(self.host, clock=clock, node_id=config.node_id),
+            self.health.grpc,
+            EntityPort(
+                self.host,
+                clock=clock,
+                max_message_bytes=config.max_message_bytes,
+                default_deadline_s=config.default_deadline_s,
+            ),
+        )
+        self.management = Management(
+            alive=self.health.alive, ready=self.health.ready, metrics=self.metrics.render
+        )
+        self.session: Session | None = None
+        self._set_gauges()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then leave."""
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(self.host.run(), name="host"),
+                tasks.create_task(self.lag.run(), name="loop lag"),
+                tasks.create_task(self.health.run(), name="health"),
+            ]
+            port = await self._listen()
+            http_port = self.management.start(self.config.bind, self.config.http_port)
+            announcing = tasks.create_task(self._announce(port, http_port), name="announce")
+            if not self.health.refusal:
+                self.session = self._register(port)
+                tasks.create_task(self.session.run(), name="session")
+            await stop.wait()
+            announcing.cancel()
+            await self._leave()
+            for task in running:
+                task.cancel()
+
+    # What the session tells.
+
+    def up(self, lease: Lease) -> None:
+        """Serve under this lease."""
+        self.host.begin(lease)
+        self.health.refresh()
+
+    def tables_changed(self) -> None:
+        """Look again at what waits, and at what is ours."""
+        self.host.region_changed()
+
+    def fenced(self, why: str) -> None:
+        """Drop everything before the session goes on."""
+        self.host.drop_all(Reason.FENCED)
+        self.metrics.counter("seedbed_fenced_total").add()
+        self.health.refresh()
+
+    def refused(self, reason: str, message: str) -> None:
+        """Readiness has the text; nothing else to do but wait."""
+        self.health.refresh()
+
+    # Start.
+
+    async def _listen(self) -> int:
+        config = self.config
+        try:
+            return await self.server.start(config.bind, config.port)
+        except SettingsError as error:
+            expected = f"a port of {config.bind} to listen on ({error})"
+            raise bad_setting("SEEDBED_PORT", str(config.port), expected) from error
+
+    def _register(self, port: int) -> Session:
+        config = self.config
+        counters = [
+            self.metrics.calls(one.contract.type, name)
+            for one in self.hosted
+            for name in one.contract.methods
+        ]
+        session = Session(
+            identity=_identity(config, port, self.hosted),
+            seeds=config.seeds,
+            region=self.region,
+            clock=self.clock,
+            events=self,
+            load=LoadMeter(self.clock, counters, lambda: self.host.rt.live).read,
+            loop_lag_ns=self.lag.lag_ns,
+            loop_stall_limit_ns=int(config.loop_stall_limit_s * 1e9),
+            tls=config.tls,
+            authority=config.authority,
+        )
+        self.health.follow(
+            lease=lambda: session.lease,
+            problem=lambda: session.problem,
+            tables_loaded=lambda: session.tables_loaded,
+            skew_ms=lambda: session.skew_ms,
+        )
+        return session
+
+    async def _announce(self, port: int, http_port: int) -> None:
+        await self.health.until_ready()
+        bind = self.config.bind
+        print_ready(
+            "worker",
+            self.config.node_id,
+            grpc=_address(bind, port),
+            http=_address(bind, http_port),
+        )
+
+    # End.
+
+    async def _leave(self) -> None:
+        """Drain, fence, say goodbye, and only then close the listener."""
+        log.info("worker draining", extra={"node": self.config.node_id})
+        self.health.draining = True
+        self.health.refresh()
+        deadline_ns = self.clock.now_ns() + int(self.config.drain_timeout_s * 1e9)
+        if self.session is not None:
+            await self.session.drain()
+            await self.host.drain(deadline_ns)
+            await self.session.leave(FAREWELL_S)
+        await self.server.close(CLOSE_S)
+        await asyncio.to_thread(self.management.close)
+        log.info("worker stopped", extra={"node": self.config.node_id})
+
+    def _epoch_seen(self, type_: str, shard: int, epoch: Epoch) -> None:
+        if self.session is not None:
+            self.session.epoch_met(type_, shard, epoch)
+
+    def _set_gauges(self) -> None:
+        config, gauge, host = self.config, self.metrics.gauge, self.host
+        info = ("worker", config.node_id, config.cluster, version("seedbed-worker"))
+        gauge("seedbed_info", lambda: {info: 1})
+        gauge("seedbed_lease_margin_seconds", self._lease_margin_s)
+        gauge("seedbed_shards", self._shards)
+        gauge("seedbed_running_calls", lambda: host.rt.calls)
+        gauge(
+            "seedbed_active_entities",
+            lambda: {(type_,): len(home.entities) for type_, home in host.homes.items()},
+        )
+        gauge(
+            "seedbed_open_streams",
+            lambda: {(type_,): len(home.streams) for type_, home in host.homes.items()},
+        )
+        gauge("seedbed_loop_lag_seconds", lambda: self.lag.lag_ns() / 1e9)
+        gauge("seedbed_loop_lag_worst_seconds", lambda: self.lag.worst_ns / 1e9)
+
+    def _lease_margin_s(self) -> float:
+        lease = self.session.lease if self.session is not None else None
+        if lease is None or lease.fenced:
+            return -1.0
+        return (lease.valid_until_ns - self.clock.now_ns()) / 1e9
+
+    def _shards(self) -> dict[tuple[str, ...], float]:
+        owned: dict[tuple[str, ...], float] = {
+            (one.contract.type, "owned"): 0 for one in self.hosted
+        }
+        if self.region.incarnation is not None:
+            for (type_, _), row in self.region.view.mine.items():
+                count = sum(1 for mine in row if mine is not None)
+                owned[type_, "owned"] = owned.get((type_, "owned"), 0) + count
+        return owned
+
+
+def _load(config: WorkerConfig) -> tuple[list[HostedClass], str]:
+    """The user's classes; if one cannot be an entity, none, and why.
+
+    Such a worker stays up, not ready, as one that a seed refuses: whoever rolls it out sees why.
+    """
+    try:
+        return load(config.entities), ""
+    except ContractError as error:
+        reason = Reason.INCOMPATIBLE.value
+        log.error("worker refused", extra={"reason": reason, "refusal": str(error)})
+        return [], f"{reason}: {error}"
+
+
+def _limits(config: WorkerConfig) -> HostLimits:
+    return HostLimits(
+        mailbox_calls=config.mailbox_calls,
+        type_calls=config.type_calls,
+        worker_calls=config.worker_calls,
+        max_entities=config.max_entities,
+        idle_timeout_s=config.idle_timeout_s,
+        handoff_timeout_s=config.handoff_timeout_s,
+        max_message_bytes=config.max_message_bytes,
+    )
+
+
+def _identity(config: WorkerConfig, port: int, hosted: list[HostedClass]) -> Identity:
+    return Identity(
+        cluster=config.cluster,
+        node_id=config.node_id,
+        host=config.host,
+        port=port,
+        roles=config.roles,
+        zone=config.zone,
+        app_version=config.app_version,
+        app_revision=config.app_revision,
+        types=tuple(
+            DeclaredType(
+                one.contract.type,
+                one.contract.service,
+                one.contract.shard_count,
+                one.durable,
+                descriptor_set(one.service),
+            )
+            for one in hosted
+        ),
+    )
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,258 @@
+"""Runs the calls of this worker's entities: admission, and everything that ends more than one call.
+
+A call is admitted by the region (is the shard ours?) and the lease, then stands in line at its
+entity's home. While the worker is behind its router's table, or has no seed, calls are held here,
+within the limits and at most for the lease's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from seedbed.calls import EntityCall, NotHere
+from seedbed.clock import Clock
+from seedbed.errors import CallError, Reason
+from seedbed.status import failed
+from seedbed.tracing import NO_TRACER, Tracer
+from seedbed_worker.core.lease import Lease
+from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region
+from seedbed_worker.holds import EpochSeen, Holds
+from seedbed_worker.home import Home
+from seedbed_worker.hosted import HostedClass, HostedMethod
+from seedbed_worker.jobs import Answer, Job, OnEnd
+from seedbed_worker.refusals import all_busy, unknown_method
+from seedbed_worker.runtime import CallMetrics, HostLimits, Runtime
+from seedbed_worker.streams import OnItem, StreamCall
+from seedbed_worker.turns import UnaryCall
+
+log = logging.getLogger(__name__)
+
+_SWEEP = 1000
+"""Entities that one sweep retires before it lets the loop go on."""
+
+
+class Host:
+    """The entities of a worker."""
+
+    def __init__(
+        self,
+        *,
+        hosted: Sequence[HostedClass],
+        region: Region,
+        lease: Lease | None = None,
+        clock: Clock,
+        limits: HostLimits,
+        node_id: str,
+        metrics: CallMetrics,
+        tracer: Tracer = NO_TRACER,
+        epoch_seen: EpochSeen | None = None,
+    ) -> None:
+        self.rt = Runtime(
+            region=region, lease=lease, clock=clock, limits=limits, node_id=node_id,
+            metrics=metrics, tracer=tracer,
+        )  # fmt: skip
+        self.homes = {
+            one.contract.type: Home(self.rt, one, make_room=self._make_room, readmit=self._admit)
+            for one in hosted
+        }
+        self.methods: dict[str, tuple[HostedClass, HostedMethod]] = {
+            path: (one, method) for one in hosted for path, method in one.methods.items()
+        }
+        self.holds = Holds(self.rt, epoch_seen)
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Be the parent of all turns, until cancelled. Before it runs nothing is admitted."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self.rt.start(tasks)
+                self._sweep_later()
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    self.rt.stopping = True
+                    self.rt.tasks = None
+                    self.rt.timers.stop()
+                    if self._sweeper is not None:
+                        self._sweeper.cancel()
+        finally:
+            self._answer_all()
+
+    def begin(self, lease: Lease) -> None:
+        """Serve under this incarnation's lease."""
+        self.rt.lease = lease
+        self.region_changed()
+
+    # Calls.
+
+    def submit(self, call: EntityCall, on_end: OnEnd) -> Job | None:
+        """Start a unary call; `on_end` gets its answer, at once if it is refused.
+
+        The job's `abandon()` says that its caller is gone.
+        """
+        home = self.homes.get(call.type)
+        if home is None:
+            on_end(NotHere(self.rt.region.generation(call.type, call.shard)))
+            return None
+        method = home.hosted.methods.get(call.method) or unknown_method(call)
+        job = UnaryCall(home, method, call, on_end)
+        self._admit(job)
+        return job
+
+    def open(
+        self, call: EntityCall, on_item: OnItem, on_end: OnEnd, credit: int
+    ) -> StreamCall | None:
+        """Open a stream; its items come only as far as there is credit (`grant` adds some)."""
+        home = self.homes.get(call.type)
+        if home is None:
+            on_end(NotHere(self.rt.region.generation(call.type, call.shard)))
+            return None
+        method = home.hosted.methods.get(call.method) or unknown_method(call)
+        job = StreamCall(home, method, call, on_item, on_end, credit)
+        self._admit(job)
+        return job
+
+    async def unary(self, call: EntityCall) -> Answer:
+        """Run a unary call. If the caller is cancelled, a turn that has begun goes on."""
+        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def answered(answer: Answer) -> None:
+            if not waiter.done():
+                waiter.set_result(answer)
+
+        job = self.submit(call, answered)
+        try:
+            return await waiter
+        finally:
+            if job is not None:
+                job.abandon()
+
+    # What the session tells.
+
+    def region_changed(self) -> None:
+        """The region has other tables, or the lease its stream again."""
+        rt = self.rt
+        for type_, home in self.homes.items():
+            lost = [
+                shard
+                for shard in home.shards.values()
+                if shard.lease is not rt.lease
+                or rt.region.owned(type_, shard.number) != shard.epoch
+            ]
+            if lost:
+                home.lose(lost)
+                log.info("shards lost", extra={"entity_type": type_, "shards": len(lost)})
+        self.holds.admit_again(self._admit)
+
+    def drop_all(self, reason: Reason = Reason.FENCED) -> None:
+        """The incarnation is over: stop its turns, forget its entities; calls that wait move on."""
+        self.rt.lease = None
+        for home in self.homes.values():
+            home.lose(list(home.shards.values()))
+        self.holds.refuse_all()
+        log.info("entities dropped", extra={"reason": reason.value})
+
+    async def drain(self, deadline_ns: int) -> None:
+        """Begin nothing more, let running calls end, then let the entities leave."""
+        rt = self.rt
+        rt.draining = True
+        rt.region.drain()
+        self.holds.refuse_all()
+        for home in self.homes.values():
+            home.refuse_waiting()
+        alarm = _Alarm(rt.quiet)
+        tick = rt.timers.add(deadline_ns, alarm)
+        await self._until_quiet(alarm)
+        for home in self.homes.values():
+            for entity in list(home.entities.values()):
+                if alarm.rung:
+                    break
+                home.retire(entity)
+                if rt.calls >= _SWEEP:
+                    await self._until_quiet(alarm)
+        await self._until_quiet(alarm)
+        rt.timers.discard(tick, alarm)
+        for home in self.homes.values():
+            home.lose(list(home.shards.values()))
+
+    def tick(self) -> None:
+        """Do what is due by the clock now (timers call it; tests with a clock of their own may)."""
+        self.rt.timers.fire()
+        self._sweep()
+
+    # Inside.
+
+    def _admit(self, job: Job) -> None:
+        rt, call = self.rt, job.call
+        lease = rt.lease
+        home = self.homes.get(call.type)
+        verdict = rt.region.admit(
+            call.type, call.shard, call.epoch, call.generation, from_seed=call.from_seed
+        )
+        if isinstance(verdict, Refused) or home is None or lease is None or rt.tasks is None:
+            job.end(NotHere(rt.region.generation(call.type, call.shard)))
+        elif not isinstance(verdict, Admitted):
+            self.holds.hold(job, verdict.epoch if isinstance(verdict, EpochAhead) else None)
+        elif verdict.incarnation != lease.incarnation:
+            job.end(NotHere(rt.region.generation(call.type, call.shard)))
+        elif not lease.attached:
+            self.holds.hold(job, None)
+        else:
+            try:
+                home.accept(job, verdict, lease)
+            except CallError as error:
+                job.end(failed(error))
+
+    def _make_room(self) -> None:
+        """The least recently used leaves for a new one; raises `CallError` if none can."""
+        rt = self.rt
+        if rt.live < rt.limits.max_entities:
+            return
+        now_ns = rt.clock.now_ns()
+        oldest = [(home.ages.oldest(now_ns), home) for home in self.homes.values()]
+        found = [(entity.seedbed_since, home, entity) for entity, home in oldest if entity]
+        if not found:
+            raise all_busy(rt.live)
+        _, home, entity = min(found, key=lambda one: one[0])
+        home.retire(entity)
+
+    def _sweep(self) -> None:
+        now_ns = self.rt.clock.now_ns()
+        more = [home.sweep(now_ns, _SWEEP) for home in self.homes.values()]
+        self._sweep_later(at_once=any(more))
+
+    def _sweep_later(self, *, at_once: bool = False) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        timeouts = [home.ages.timeout_ns for home in self.homes.values()]
+        pause_s = min(timeouts, default=0) / 64e9
+        delay = 0.001 if at_once else min(max(pause_s, 0.05), 5.0)
+        self._sweeper = asyncio.get_running_loop().call_later(delay, self._sweep)
+
+    async def _until_quiet(self, alarm: _Alarm) -> None:
+        while self.rt.calls and not alarm.rung:
+            self.rt.quiet.clear()
+            await self.rt.quiet.wait()
+
+    def _answer_all(self) -> None:
+        """The host has stopped: nobody who still waits may wait for ever."""
+        self.holds.refuse_all()
+        for home in self.homes.values():
+            for job in (*home.calls, *home.streams):
+                job.end(failed(CallError(Reason.FENCED, "the worker stops"), started=job.began))
+
+
+class _Alarm:
+    """Rings at a deadline."""
+
+    __slots__ = ("_event", "rung")
+
+    def __init__(self, event: asyncio.Event) -> None:
+        self._event = event
+        self.rung = False
+
+    def expire(self) -> None:
+        self.rung = True
+        self._event.set()

@@ -1,0 +1,48 @@
+"""What the loader found out about an entity class: all that a host needs to run it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from seedbed.adapters import EntityContext
+from seedbed.contract import MethodContract, TypeContract
+from seedbed.entity import AnyEntity, Factory
+
+UnaryFunction: TypeAlias = Callable[[AnyEntity, Message, EntityContext], Awaitable[object]]
+StreamFunction: TypeAlias = Callable[[AnyEntity, Message, EntityContext], AsyncGenerator[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class HostedMethod:
+    """One RPC method. `unary` or `stream` is there, or neither: then it is not implemented."""
+
+    contract: MethodContract
+    request: type[Message]
+    response: type[Message]
+    unary: UnaryFunction | None = None
+    stream: StreamFunction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostedClass:
+    """An entity class and its service."""
+
+    name: str
+    """`module:Class`, for people."""
+    contract: TypeContract
+    service: ServiceDescriptor
+    factory: Factory
+    state: Callable[[], object]
+    methods: Mapping[str, HostedMethod]
+    """By path."""
+    has_activated: bool
+    """Overrides the hook; one that does not need not be called."""
+    has_deactivating: bool
+    declared_durable: bool
+    durable: bool = False
+    """What the Hello says: nothing is durable before there are journals."""

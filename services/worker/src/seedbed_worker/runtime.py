@@ -1,0 +1,175 @@
+"""What all entities of a worker share: clock, lease, limits and their counts, tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Hashable
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Protocol
+
+from seedbed.clock import Clock
+from seedbed.deadlines import TICK_NS, Deadlines
+from seedbed.tracing import Tracer
+from seedbed_worker.core.lease import Lease
+from seedbed_worker.core.region import Region
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    """Bounds of a host. The names in messages are the settings that set them."""
+
+    mailbox_calls: int = 1000
+    """SEEDBED_MAILBOX_CALLS: calls queued or running per entity; streams likewise."""
+    type_calls: int = 10_000
+    """SEEDBED_TYPE_CALLS: the same per type."""
+    worker_calls: int = 20_000
+    """SEEDBED_WORKER_CALLS: the same in all, waiting for a table included."""
+    max_entities: int = 100_000
+    """SEEDBED_MAX_ENTITIES: entities in memory."""
+    idle_timeout_s: float = 120.0
+    """SEEDBED_IDLE_TIMEOUT_S, for types that do not say their own."""
+    handoff_timeout_s: float = 10.0
+    """SEEDBED_HANDOFF_TIMEOUT_S: what `deactivating()` may take."""
+    max_message_bytes: int = 4 * 1024 * 1024
+    """SEEDBED_MAX_MESSAGE_BYTES: of a reply or an item."""
+    stream_stall_s: float = 30.0
+    """A stream's reader that takes nothing for so long is ended."""
+
+
+class CallCounter(Protocol):
+    """Counts the calls of one method."""
+
+    def observe(self, code: int, took_ns: int) -> None: ...
+
+    def ended(self, code: int) -> None: ...
+
+
+class CallMetrics(Protocol):
+    """Where calls are counted."""
+
+    def calls(self, type_: str, method: str) -> CallCounter: ...
+
+
+class Expiring(Hashable, Protocol):
+    """What a timer ends."""
+
+    def expire(self) -> None: ...
+
+
+class Watched(Expiring, Protocol):
+    """A call with a deadline."""
+
+    gone: bool
+    expiry: int | None
+
+
+class Timers:
+    """One timer of the loop for all deadlines of a worker; it runs only while there are any.
+
+    Most calls end sooner than the timer's next tick. So what is watched is only noted at first,
+    and takes its place among the deadlines at the tick, if it is still there.
+    """
+
+    __slots__ = ("_clock", "_deadlines", "_handle", "_loop", "_new")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._deadlines = Deadlines[Expiring]()
+        self._new: list[tuple[int, Watched]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Use the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._arm()
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = self._loop = None
+
+    def add(self, at_ns: int, item: Expiring) -> int:
+        """Expire the item then; what is returned takes it back by `discard`."""
+        if self._handle is None:
+            self._arm(always=True)
+        return self._deadlines.add(at_ns, item)
+
+    def watch(self, at_ns: int, call: Watched) -> None:
+        """Expire the call then, unless it is gone; its `expiry` is its place."""
+        if self._handle is None:
+            self._arm(always=True)
+        self._new.append((at_ns, call))
+
+    def discard(self, tick: int, item: Expiring) -> None:
+        self._deadlines.discard(tick, item)
+
+    def fire(self) -> None:
+        """Expire what is due."""
+        self._handle = None
+        new, self._new = self._new, []
+        for at_ns, call in new:
+            if not call.gone:
+                call.expiry = self._deadlines.add(at_ns, call)
+        for item in self._deadlines.due(self._clock.now_ns()):
+            item.expire()
+        self._arm()
+
+    def _arm(self, *, always: bool = False) -> None:
+        if self._loop is not None and self._handle is None and (always or self._deadlines):
+            self._handle = self._loop.call_later(TICK_NS / 1e9, self.fire)
+
+
+class Runtime:
+    """One for each host; entities of all types hold it."""
+
+    __slots__ = (
+        "calls", "clock", "context", "draining", "lease", "limits", "live", "metrics", "node_id",
+        "quiet", "region", "stopping", "streams", "tasks", "timers", "tracer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        region: Region,
+        lease: Lease | None,
+        clock: Clock,
+        limits: HostLimits,
+        node_id: str,
+        metrics: CallMetrics,
+        tracer: Tracer,
+    ) -> None:
+        self.region = region
+        self.lease = lease
+        self.clock = clock
+        self.limits = limits
+        self.node_id = node_id
+        self.metrics = metrics
+        self.tracer = tracer
+        self.timers = Timers(clock)
+        self.tasks: asyncio.TaskGroup | None = None
+        self.context = Context()
+        self.draining = False
+        self.quiet = asyncio.Event()
+        """Set when the last unary call has ended, while draining."""
+        self.stopping = False
+        """The host's own task ends, and with it those of all turns."""
+        self.calls = 0
+        """Unary calls that wait or run, and entities that leave."""
+        self.streams = 0
+        self.live = 0
+        """Entities in memory."""
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Run turns as children of this group."""
+        self.tasks = tasks
+        self.context = copy_context()
+        self.timers.start()
+
+    def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Start a turn's task, in the host's context and not in that of whoever let it begin."""
+        if self.tasks is None:
+            coroutine.close()
+            raise RuntimeError("the host does not run: start Host.run() first")
+        return self.tasks.create_task(coroutine, context=self.context.copy())

@@ -1,0 +1,164 @@
+"""Register's messages as bytes: between `cluster.proto` and the session core's vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from google.protobuf.message import DecodeError
+
+from seedbed import tables
+from seedbed.errors import ProtocolError
+from seedbed.v1 import cluster_pb2 as pb
+from seedbed_worker.core import session_events as ev
+
+REGISTER = "/seedbed.v1.Cluster/Register"
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+"""What this release speaks on Register."""
+
+_NS_PER_MS = 1_000_000
+
+_STATES = {
+    pb.LEASE_STATE_RENEWED: ev.LeaseState.RENEWED,
+    pb.LEASE_STATE_LOST: ev.LeaseState.LOST,
+    pb.LEASE_STATE_UNKNOWN: ev.LeaseState.UNKNOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredType:
+    """An entity type that this worker hosts, as its Hello declares it."""
+
+    type: str
+    service: str
+    shard_count: int
+    durable: bool
+    descriptors: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a worker's Hello says about it, always the same."""
+
+    cluster: str
+    node_id: str
+    host: str
+    port: int
+    roles: tuple[str, ...] = ()
+    zone: str = ""
+    app_version: str = ""
+    app_revision: str = ""
+    types: tuple[DeclaredType, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSummary:
+    """What a heartbeat says of the worker's load."""
+
+    active_entities: int = 0
+    calls_per_s: float = 0.0
+
+
+def hello(identity: Identity, message: ev.Hello) -> bytes:
+    """A Hello of this worker."""
+    wire = pb.Hello(
+        protocol_min=PROTOCOL_MIN,
+        protocol_max=PROTOCOL_MAX,
+        cluster=identity.cluster,
+        node_id=identity.node_id,
+        incarnation=message.incarnation,
+        stream_id=message.stream_id,
+        host=identity.host,
+        port=identity.port,
+        roles=identity.roles,
+        zone=identity.zone,
+        app_version=identity.app_version,
+        app_revision=identity.app_revision,
+        types=[
+            pb.TypeDeclaration(
+                type=declared.type,
+                shard_count=declared.shard_count,
+                durable=declared.durable,
+                service=declared.service,
+                descriptors=declared.descriptors,
+            )
+            for declared in identity.types
+        ],
+    )
+    if (hold := message.resume) is not None:
+        wire.resume.CopyFrom(pb.Resume(lease_id=hold.lease_id, secret=hold.secret))
+    if (hold := message.replace) is not None:
+        wire.replace.CopyFrom(pb.Replace(incarnation=hold.incarnation, secret=hold.secret))
+    return pb.WorkerMessage(hello=wire).SerializeToString()
+
+
+def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
+    """Any other message of a worker; `load` goes with heartbeats."""
+    match message:
+        case ev.Beat(seq):
+            summary = pb.Load(active_entities=load.active_entities, calls_per_s=load.calls_per_s)
+            wire = pb.WorkerMessage(heartbeat=pb.Heartbeat(seq=seq, load=summary))
+        case ev.EpochSeen(type_, shard, epoch):
+            wire = pb.WorkerMessage(epoch_seen=pb.EpochSeen(type=type_, shard=shard, epoch=epoch))
+        case ev.Draining():
+            wire = pb.WorkerMessage(draining=pb.Draining())
+        case ev.Goodbye():
+            wire = pb.WorkerMessage(goodbye=pb.Goodbye())
+        case _:
+            assert_never(message)
+    return wire.SerializeToString()
+
+
+def from_seed(raw: bytes, wall_ms: int) -> ev.FromSeed:
+    """A seed's message, read at `wall_ms`; raises `ProtocolError` if it is none."""
+    try:
+        wire = pb.SeedMessage.FromString(raw)
+    except DecodeError as error:
+        raise ProtocolError("bytes that are no SeedMessage") from error
+    match wire.WhichOneof("kind"):
+        case "welcome":
+            return _welcome(wire.welcome, wall_ms)
+        case "refused":
+            refused = wire.refused
+            return ev.Refused(refused.reason, refused.message, refused.retry_after_ms * _NS_PER_MS)
+        case "heartbeat_ack":
+            return _ack(wire.heartbeat_ack, wall_ms)
+        case "routes":
+            return ev.Routes(
+                tuple(tables.from_proto(table) for table in wire.routes.tables),
+                wire.routes.snapshot,
+                tuple(wire.routes.seeds),
+            )
+        case "go_elsewhere":
+            return ev.GoElsewhere()
+        case "farewell":
+            return ev.Farewell()
+        case _:
+            raise ProtocolError("a SeedMessage without a kind that this release knows")
+
+
+def _welcome(welcome: pb.Welcome, wall_ms: int) -> ev.Welcome:
+    if not welcome.ttl_ms or not welcome.lease_id:
+        raise ProtocolError("a Welcome without a lease")
+    if not PROTOCOL_MIN <= welcome.protocol <= PROTOCOL_MAX:
+        raise ProtocolError(f"a Welcome in protocol {welcome.protocol}")
+    return ev.Welcome(
+        welcome.lease_id,
+        welcome.secret,
+        welcome.ttl_ms * _NS_PER_MS,
+        tuple(welcome.seeds),
+        _skew(welcome.time_ms, wall_ms),
+    )
+
+
+def _ack(ack: pb.HeartbeatAck, wall_ms: int) -> ev.Acked:
+    state = _STATES.get(ack.state)
+    if state is None or (state is ev.LeaseState.RENEWED and not ack.ttl_ms):
+        raise ProtocolError(f"a HeartbeatAck with state {ack.state} and TTL {ack.ttl_ms} ms")
+    return ev.Acked(ack.seq, state, ack.ttl_ms * _NS_PER_MS, _skew(ack.time_ms, wall_ms))
+
+
+def _skew(time_ms: int, wall_ms: int) -> int:
+    return time_ms - wall_ms if time_ms else 0

@@ -1,0 +1,58 @@
+"""Finds the type of an entity class's state: the first argument of its generic base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, get_origin
+
+from seedbed.entity import AnyEntity, Entity
+from seedbed.errors import ContractError
+
+
+def state_factory(cls: type[AnyEntity], where: str) -> Callable[[], object]:
+    """What makes a fresh state; tried once. Raises `ContractError`."""
+    state = _entity_arguments(cls)[0]
+    if isinstance(state, TypeVar):
+        # TypeVars of typing_extensions have a default, those of typing do so only from 3.13 on.
+        state = getattr(state, "__default__", state)
+    if state is None or state is NoneType:
+        return _nothing
+    if not callable(state):
+        raise ContractError(
+            f"{where}: the type of its state is {state!r}: name the class itself, as in"
+            " Entity[pb.CartState]"
+        )
+    try:
+        state()
+    except Exception as error:
+        name = getattr(state, "__qualname__", repr(state))
+        raise ContractError(
+            f"{where}: a fresh state is {name}(), which raises {type(error).__name__}: {error}:"
+            " give every field a default"
+        ) from error
+    return state
+
+
+def _nothing() -> None:
+    return None
+
+
+def _entity_arguments(cls: type) -> tuple[object, ...]:
+    """State and event types as far as this class gives them; else the base's type variables."""
+    if cls is Entity:
+        return _parameters(cls)
+    bases = cast("tuple[object, ...]", cls.__dict__.get("__orig_bases__", cls.__bases__))
+    for base in bases:
+        origin = get_origin(base) or base
+        if isinstance(origin, type) and issubclass(origin, Entity):
+            inner = _entity_arguments(cast("type", origin))
+            given: Mapping[object, object] = dict(
+                zip(_parameters(cast("type", origin)), get_args(base), strict=False)
+            )
+            return tuple(given.get(argument, argument) for argument in inner)
+    raise AssertionError(f"{cls} is no Entity")
+
+
+def _parameters(cls: type) -> tuple[object, ...]:
+    return cast("tuple[Any, ...]", getattr(cls, "__parameters__", ()))

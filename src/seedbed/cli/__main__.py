@@ -1,0 +1,5 @@
+"""`python -m seedbed.cli` is `seedbed`."""
+
+from seedbed.cli import main
+
+main()

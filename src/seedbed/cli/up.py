@@ -1,0 +1,254 @@
+"""`seedbed up`: etcd, seeds and workers as processes of this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from seedbed.cli import INSTALL, etcd_program
+from seedbed.cli.children import Child, Children, Failed, Interrupted, describe
+from seedbed.cli.etcd_program import EtcdServer
+from seedbed.cli.failure import EXIT_FAILED, EXIT_USAGE, Form, refused, show, wrong_usage
+from seedbed.cli.reflection import Reflection
+from seedbed.cli.sample import Sample, sample
+from seedbed.settings import Reader, addresses
+
+FIRST_PORTS = {"seed": ("4684", "6684"), "worker": ("4685", "6685")}
+"""gRPC and management port of the first process of each role; the others have any free ones."""
+
+READY_LIMIT_S = 60.0
+STOP_LIMIT_S = 27.0
+"""Longer than a process gives itself."""
+
+_SAMPLE_LIMIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What the command line says."""
+
+    entities: str
+    seeds: int
+    workers: int
+    data: Path | None
+    free_ports: bool
+    output: Form
+
+
+def run_up(options: UpOptions) -> int:
+    """Run the cluster; returns the exit code. Raises `Failure` for wrong usage."""
+    for service in ("seedbed_seed", "seedbed_worker"):
+        if importlib.util.find_spec(service) is None:
+            raise wrong_usage(f"{service} is not installed; run: {INSTALL}")
+    entities = options.entities or Reader(os.environ).text("SEEDBED_ENTITIES")
+    if not entities:
+        raise wrong_usage("--entities: not given, nor SEEDBED_ENTITIES; expected a module")
+    keep = options.data is not None
+    data = options.data or Path(tempfile.mkdtemp(prefix="seedbed-"))
+    logs = data / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    story = Story(options.output)
+    code = EXIT_FAILED
+    try:
+        with Children(logs, said=story.said, ended=story.ended) as children:
+            up = Up(options, entities, data.resolve(), keep, children, story)
+            code = up.run()
+    finally:
+        if not keep and code == 0:
+            shutil.rmtree(data, ignore_errors=True)
+    return code
+
+
+class Story:
+    """What `up` tells while it runs: lines for people, or JSON."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self.stopping = False
+
+    def tell(self, event: str, text: str, **fields: object) -> None:
+        line = json.dumps({"event": event, **fields}) if self._form is Form.JSON else text
+        print(line, flush=True)
+
+    def ready(self, child: Child, address: str, more: str = "") -> None:
+        self.tell(
+            "ready",
+            f"{child.name:10} ready    {address:22} pid {child.pid:<8} {more}".rstrip(),
+            name=child.name,
+            pid=child.pid,
+            **(child.ready or {"address": address}),
+        )
+
+    def said(self, child: Child, line: str) -> None:
+        """A line of a log that people should see now."""
+        print(f"{child.name}: {line}", file=sys.stderr, flush=True)
+
+    def ended(self, child: Child) -> None:
+        code = child.code() or 0
+        if self.stopping and code in (0, -signal.SIGTERM):  # etcd ends itself by the signal
+            self.tell("stopped", f"{child.name:10} stopped", name=child.name)
+        else:
+            text = f"{child.name:10} ended with {describe(code)}; log: {child.log}"
+            self.tell("ended", text, name=child.name, code=code, log=str(child.log))
+
+    def failed(self, failure: Failed) -> None:
+        """Why the start failed, with the last lines of the process's log."""
+        child = failure.child
+        last = "".join(f"\n    {line}" for line in child.last_lines)
+        message = f"{child.name}: {failure.why}{last}\nlog: {child.log}"
+        show(refused("FAILED_PRECONDITION", message), self._form)
+
+
+class Up:
+    """One run: start in order, watch, stop in the opposite order."""
+
+    def __init__(
+        self,
+        options: UpOptions,
+        entities: str,
+        data: Path,
+        keep: bool,
+        children: Children,
+        story: Story,
+    ) -> None:
+        self._options = options
+        self._entities = entities
+        self._data = data
+        self._keep = keep
+        self._children = children
+        self._story = story
+        self._seeds: list[Child] = []
+        self._workers: list[Child] = []
+        self._etcd: list[Child] = []
+
+    def run(self) -> int:
+        code = 0
+        try:
+            self._start()
+            while self._children.running():
+                self._children.tick()
+            code = EXIT_FAILED
+        except Interrupted:
+            self._story.tell("stopping", "\nstopping (once more to kill)")
+        except Failed as failure:
+            self._story.failed(failure)
+            code = EXIT_USAGE if failure.child.code() == EXIT_USAGE else EXIT_FAILED
+        self._story.stopping = True
+        for group in (self._workers, self._seeds, self._etcd):
+            self._children.stop(group, STOP_LIMIT_S)
+        return code
+
+    def _start(self) -> None:
+        store = self._store()
+        for number in range(self._options.seeds):
+            self._seeds.append(self._member("seed", number, {"SEEDBED_ETCD": store}))
+        self._await(self._seeds)
+        seeds = [_grpc(child) for child in self._seeds]
+        for number in range(self._options.workers):
+            environ = {
+                "SEEDBED_SEEDS": ",".join(seeds),
+                "SEEDBED_ENTITIES": self._entities,
+            }
+            if not os.environ.get("SEEDBED_JOURNAL") and not os.environ.get("SEEDBED_JOURNAL_FILE"):
+                environ["SEEDBED_JOURNAL"] = f"sqlite:///{self._data}/seedbed.db"
+            self._workers.append(self._member("worker", number, environ))
+        self._await(self._workers)
+        self._story.tell(
+            "up",
+            f"\ndata and logs: {self._data}" + ("" if self._keep else " (removed at the end)"),
+            data=str(self._data),
+        )
+        self._suggest(seeds[0])
+
+    def _store(self) -> str:
+        """SEEDBED_ETCD for the seeds: what it is set to, an etcd of our own, or `memory`."""
+        given = os.environ.get("SEEDBED_ETCD", "").strip()
+        program = None if given else etcd_program.find(os.environ)
+        if program is not None:
+            client_port, peer_port = etcd_program.free_ports(2)
+            server = EtcdServer(program, self._data / "etcd", client_port, peer_port, self._keep)
+            child = self._children.start("etcd", server.command(), os.environ)
+            self._etcd.append(child)
+            self._children.wait_ready([child], READY_LIMIT_S, lambda _: server.answers())
+            self._story.ready(child, server.url.removeprefix("http://"), str(program))
+            return server.url
+        store = given or "memory"
+        if store == "memory":
+            if self._options.seeds > 1:
+                raise wrong_usage(
+                    "--seeds: several seeds need etcd, and none is found"
+                    " (SEEDBED_ETCD_BIN, or `etcd` on PATH, 3.5.23 or newer)"
+                )
+            self._story.tell(
+                "memory", "no etcd: the cluster's state is in the seed's memory, and ends with it"
+            )
+        return store
+
+    def _member(self, role: str, number: int, more: Mapping[str, str]) -> Child:
+        fixed = number == 0 and not self._options.free_ports
+        port, http_port = FIRST_PORTS[role] if fixed else ("0", "0")
+        name = f"{role}-{number + 1}"
+        environ = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "SEEDBED_NODE_ID": name,
+            "SEEDBED_HOST": "127.0.0.1",
+            "SEEDBED_BIND": "127.0.0.1",
+            "SEEDBED_PORT": port,
+            "SEEDBED_HTTP_PORT": http_port,
+            **more,
+        }
+        return self._children.start(name, [sys.executable, "-m", f"seedbed_{role}"], environ)
+
+    def _await(self, members: list[Child]) -> None:
+        shown: set[str] = set()
+
+        def ready(child: Child) -> bool:
+            if child.ready is None:
+                return False
+            if child.name not in shown:
+                shown.add(child.name)
+                self._story.ready(child, _grpc(child), f"http://{child.ready['http']}/health/ready")
+            return True
+
+        self._children.wait_ready(members, READY_LIMIT_S, ready)
+
+    def _suggest(self, seed: str) -> None:
+        found = self._sample(seed)
+        if found is None:
+            return
+        self._story.tell(
+            "try",
+            "\ntry, in another terminal:\n"
+            f"  {found.seedbed()}\n  {found.grpcurl()}\n\nCtrl-C stops everything",
+            method=found.method,
+            request=json.loads(found.request),
+            seed=seed,
+        )
+
+    def _sample(self, seed: str) -> Sample | None:
+        """A call to try: as soon as the seed has heard of the workers' types."""
+        with grpc.insecure_channel(seed) as channel:
+            for _ in range(int(_SAMPLE_LIMIT_S / 0.05)):
+                try:
+                    if (found := sample(Reflection(channel), seed)) is not None:
+                        return found
+                except grpc.RpcError:
+                    pass  # a call to try is a courtesy: the cluster runs without it
+                self._children.tick()
+        return None
+
+
+def _grpc(child: Child) -> str:
+    assert child.ready is not None
+    return addresses("READY", child.ready["grpc"])[0]

@@ -1,0 +1,94 @@
+"""The routing client: a channel for generated stubs whose calls go straight to the owners.
+
+Here is its scope and its settings; what it holds is in `client_session`, the channel and its
+calls, which only look like grpc.aio's, in `client_channel` and `client_calls`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from types import TracebackType
+
+import grpc
+import grpc.aio
+
+from seedbed.client_channel import Channel
+from seedbed.client_session import ClientSession
+from seedbed.clock import SystemClock
+from seedbed.errors import SettingsError
+from seedbed.grpc_transport import GrpcTransport, TlsFiles
+from seedbed.parking import ParkingLimits
+from seedbed.router import RouterLimits
+from seedbed.settings import Reader, addresses
+
+
+class Client:
+    """`async with Client("host:port,…") as channel:`, one for a process, open for its life.
+
+    Without seeds it reads `SEEDBED_SEEDS`. Entering does not wait for the cluster; calls do,
+    within their deadlines.
+    """
+
+    def __init__(
+        self,
+        seeds: str | Sequence[str] = (),
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        reader = Reader(os.environ, role="client")
+        text = seeds if isinstance(seeds, str) else ",".join(seeds)
+        self._seeds = addresses("seeds", text) if text else reader.addresses("SEEDBED_SEEDS")
+        self._limits = RouterLimits(
+            ParkingLimits(
+                calls=reader.integer("SEEDBED_PARKED_CALLS", minimum=1),
+                bytes=reader.integer("SEEDBED_PARKED_BYTES", minimum=1),
+                calls_per_shard=reader.integer("SEEDBED_PARKED_CALLS_PER_SHARD", minimum=1),
+            )
+        )
+        self._authority = reader.text("SEEDBED_AUTHORITY")
+        self._tls = None if credentials is not None else _tls(reader)
+        self._credentials = credentials
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> grpc.aio.Channel:
+        if self._group is not None:
+            raise RuntimeError("this Client is open already: one is enough for a process")
+        transport = GrpcTransport(
+            max_message_bytes=None,
+            tls=self._tls,
+            credentials=self._credentials,
+            authority=self._authority,
+        )
+        session = ClientSession(transport, self._seeds, self._limits, SystemClock())
+        self._group = asyncio.TaskGroup()
+        await self._group.__aenter__()
+        self._tasks = [
+            self._group.create_task(session.router.run()),
+            self._group.create_task(session.resolver.run()),
+        ]
+        await asyncio.sleep(0)  # the router has a loop now
+        return Channel(session)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        group, self._group = self._group, None
+        for task in self._tasks:
+            task.cancel()
+        if group is not None:
+            await group.__aexit__(None, None, None)
+
+
+def _tls(reader: Reader) -> TlsFiles | None:
+    cert, key, ca = (reader.file(f"SEEDBED_TLS_{name}") for name in ("CERT", "KEY", "CA"))
+    if cert is None and key is None and ca is None:
+        return None
+    if cert is None or key is None or ca is None:
+        raise SettingsError("SEEDBED_TLS_CERT, _KEY and _CA: found some, expected all or none")
+    return TlsFiles(cert, key, ca)

@@ -1,0 +1,164 @@
+"""What an open client holds: a router, the contracts that seeds have told, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from seedbed import contract as contract_codec
+from seedbed import tables as table_codec
+from seedbed.calls import EntityCall
+from seedbed.clock import Clock
+from seedbed.contract import MethodContract, TypeContract
+from seedbed.errors import CallError, ProtocolError, Reason
+from seedbed.ids import Incarnation
+from seedbed.keys import read_key
+from seedbed.metadata import read_metadata
+from seedbed.request_ids import RequestIds
+from seedbed.resolver import Resolver
+from seedbed.router import Router, RouterLimits
+from seedbed.routing import RouteTable
+from seedbed.sharding import shard_of
+from seedbed.transport import Transport
+from seedbed.v1 import cluster_pb2
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+DEFAULT_DEADLINE_S: Final = 10.0
+"""Of a unary call that brings none."""
+
+_NS: Final = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What a call of one path needs."""
+
+    contract: MethodContract
+    type: str
+    shard_count: int
+
+
+class ClientSession:
+    """An open client: its router, and the contracts that seeds have told."""
+
+    def __init__(
+        self, transport: Transport, seeds: Sequence[str], limits: RouterLimits, clock: Clock
+    ) -> None:
+        random = Random()
+        self.clock = clock
+        self.router = Router(
+            transport=transport,
+            clock=clock,
+            node="",
+            limits=limits,
+            table=RouteTable(),
+            outlook=None,
+            random=random,
+        )
+        self.resolver = Resolver(
+            transport=transport, seeds=seeds, random=random, changed=self._changed
+        )
+        self.synced = asyncio.Event()
+        self._ids = RequestIds(clock)
+        self._methods: dict[str, Method] = {}
+        self._contracts: Mapping[str, TypeContract] = {}
+        self._waiting: dict[Callable[[], None], None] = {}
+
+    def method(self, path: str) -> Method:
+        """The method of a path; raises `CallError` if the cluster has none."""
+        method = self._methods.get(path)
+        if method is None:
+            services = sorted({contract.service for contract in self._contracts.values()})
+            raise CallError(
+                Reason.UNKNOWN_METHOD,
+                f"no entity method {path} in this cluster; entity services:"
+                f" {', '.join(services) or 'none yet'} (one is known once a worker that hosts it"
+                " has registered)",
+            )
+        return method
+
+    def entity_call(
+        self,
+        method: Method,
+        request: bytes,
+        deadline_ns: int | None,
+        metadata: grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None,
+    ) -> EntityCall:
+        """The call of a request's entity; raises `CallError` for a request without a good key."""
+        contract = method.contract
+        key = read_key(request, contract.key)
+        call = EntityCall(
+            contract.path,
+            method.type,
+            key.text,
+            shard_of(key.canonical, method.shard_count),
+            request,
+            deadline_ns,
+        )
+        if metadata:
+            read = read_metadata(metadata)
+            call.metadata = read.own
+            call.traceparent = read.traceparent
+            call.tracestate = read.tracestate
+            call.request_id = read.idempotency_key
+        if not call.request_id:
+            call.request_id = self._ids.mint()
+        return call
+
+    def deadline_ns(self, timeout: float | None) -> int:
+        """The deadline of a unary call that starts now."""
+        left_s = DEFAULT_DEADLINE_S if timeout is None else timeout
+        return self.clock.now_ns() + int(left_s * _NS)
+
+    async def changed_from(self, synced: bool) -> None:
+        """Return when it is otherwise (once synced, it stays so)."""
+        await (asyncio.Event() if synced else self.synced).wait()
+
+    def when_synced(self, ready: Callable[[], None]) -> None:
+        """Call this when the first routes are there."""
+        self._waiting[ready] = None
+
+    def not_synced(self) -> CallError:
+        """The answer to a call whose deadline came before the first routes."""
+        return CallError(
+            Reason.SEED_NOT_READY,
+            f"no seed has told this client its routes; nothing ran. Seeds:"
+            f" {', '.join(self.resolver.seeds)}; last: {self.resolver.last_error}",
+        )
+
+    def forget(self, ready: Callable[[], None]) -> None:
+        """It does not wait any more."""
+        self._waiting.pop(ready, None)
+
+    def _changed(self, update: cluster_pb2.RouteUpdate) -> None:
+        tables = [table_codec.from_proto(table) for table in update.tables]
+        contracts = dict(self._contracts)
+        for message in update.contracts:
+            contract = contract_codec.from_proto(message)
+            contracts[contract.type] = contract
+            for method in contract.methods.values():
+                self._methods[method.path] = Method(method, contract.type, contract.shard_count)
+        self._contracts = contracts
+        # Another seed's snapshot may be older, or etcd may have been restored while we were
+        # without a seed: taken as restored, generations alone decide, and those never fall.
+        older = update.snapshot and update.revision < self.router.table.revision
+        self.router.routes_changed(
+            update.revision,
+            tables,
+            snapshot=update.snapshot,
+            restored=update.restored or older,
+            unreachable=frozenset(Incarnation(one) for one in update.unreachable),
+            without_workers=frozenset(update.types_without_workers),
+        )
+        if not self.synced.is_set():
+            if not update.snapshot:
+                raise ProtocolError("the first update of a seed is no snapshot")
+            self.synced.set()
+            waiting, self._waiting = self._waiting, {}
+            for ready in waiting:
+                ready()

@@ -1,0 +1,58 @@
+"""Which of a call's metadata is the user's, and which is the road's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from seedbed.calls import Metadata
+
+IDEMPOTENCY_KEY: Final = "idempotency-key"
+
+_HOP: Final = frozenset(
+    {
+        "content-type",
+        "te",
+        "user-agent",
+        "host",
+        "connection",
+        "accept-encoding",
+        "traceparent",
+        "tracestate",
+        "x-forwarded-client-cert",
+    }
+)
+"""Beside all of `grpc-*`: written anew on every hop, or known to the call in another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallMetadata:
+    """What a call's metadata says."""
+
+    own: Metadata = ()
+    traceparent: str = ""
+    tracestate: str = ""
+    idempotency_key: str = ""
+
+
+_NOTHING: Final = CallMetadata()
+
+
+def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> CallMetadata:
+    """Sort a call's metadata. The idempotency key stays among the user's own as well."""
+    own: list[tuple[str, str | bytes]] = []
+    traceparent = tracestate = key = ""
+    for name, value in metadata:
+        if name in _HOP:
+            if name == "traceparent" and isinstance(value, str):
+                traceparent = value
+            elif name == "tracestate" and isinstance(value, str):
+                tracestate = value
+        elif not name.startswith("grpc-"):
+            if name == IDEMPOTENCY_KEY and isinstance(value, str):
+                key = value
+            own.append((name, value))
+    if not own and not traceparent:
+        return _NOTHING
+    return CallMetadata(tuple(own), traceparent, tracestate, key)

@@ -1,0 +1,154 @@
+"""Flights and time: which wait for an owner, which for an answer, and what ends those waits.
+
+Everything runs off one timer that ticks only while something can fall due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from seedbed.deadlines import TICK_NS, Deadlines
+from seedbed.decision import too_late
+from seedbed.errors import CallError, Reason
+from seedbed.flights import Flight
+from seedbed.parking import Parking, ParkingLimits
+
+GRACE_NS: Final = 100_000_000
+"""How long after its deadline a worker's own answer to a call is waited for."""
+
+LEAD_NS: Final = 100_000_000
+"""A call that waits is answered this long before its deadline (or a tenth of what is left), so
+that the caller sees why, and not only its own timer."""
+
+_NS: Final = 1e9
+
+
+class Outlook(Protocol):
+    """What a router is told about shards without a reachable owner."""
+
+    def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002
+        """When the shard is expected to have an owner; None: not known."""
+        ...
+
+
+class Waits:
+    """The waiting room and the clock of one router."""
+
+    def __init__(
+        self, parking: ParkingLimits, *, now_ns: Callable[[], int], outlook: Outlook | None
+    ) -> None:
+        self.without_workers: frozenset[str] = frozenset()
+        self._now_ns = now_ns
+        self._outlook = outlook
+        self._parking = Parking[Flight](parking)
+        self._deadlines = Deadlines[Flight]()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def parked(self) -> int:
+        """Calls that wait for an owner."""
+        return len(self._parking)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def stop(self) -> None:
+        """End what waits; nothing waits from now on."""
+        self._loop = None
+        if self._timer is not None:
+            self._timer.cancel()
+        for type_, shard in self._parking.shards():
+            for flight in self._parking.release(type_, shard):
+                flight.refuse(_closing())
+
+    def park(self, flight: Flight) -> None:
+        """Let a flight wait for an owner, or end it: no room, or known to be in vain."""
+        call = flight.call
+        if self._loop is None:
+            flight.refuse(_closing())
+            return
+        due_ns: int | None = None
+        if call.deadline_ns is not None:
+            left_ns = call.deadline_ns - self._now_ns()
+            due_ns = call.deadline_ns - max(0, min(LEAD_NS, left_ns // 10))
+            if self._outlook is not None:
+                wait_s = self._outlook.available_in_s(call.type, call.shard)
+                if wait_s is not None and wait_s * _NS > left_ns:
+                    flight.waited(workers=self._has_workers(flight), retry_after_s=wait_s)
+                    return
+        try:
+            self._parking.enter(
+                call.type, call.shard, flight, size=len(call.request), due_ns=due_ns
+            )
+        except CallError as error:
+            flight.refuse(error)
+            return
+        if due_ns is not None:
+            self._arm()
+
+    def shards(self) -> list[tuple[str, int]]:
+        """Shards for which something waits."""
+        return self._parking.shards()
+
+    def release(self, type_: str, shard: int) -> list[Flight]:
+        """All that wait for a shard, in their order; they wait no more."""
+        return self._parking.release(type_, shard)
+
+    def leave(self, flight: Flight) -> None:
+        """Its caller has gone."""
+        self._parking.leave(flight)
+
+    def watch(self, flight: Flight, at_ns: int) -> None:
+        """Look at a flight that is on its way again at this time."""
+        if flight.tick:
+            self._deadlines.discard(flight.tick, flight)
+        flight.tick = self._deadlines.add(at_ns, flight)
+        if self._timer is None:
+            self._arm()
+
+    def retire(self, flight: Flight) -> None:
+        """Its attempt is over: it has no deadline here, and no batch takes it along."""
+        flight.id = 0
+        if flight.tick:
+            self._deadlines.discard(flight.tick, flight)
+            flight.tick = 0
+
+    def _arm(self) -> None:
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(TICK_NS / _NS, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now_ns = self._now_ns()
+        for flight in self._parking.due(now_ns):
+            flight.waited(workers=self._has_workers(flight))
+        for flight in self._deadlines.due(now_ns):
+            flight.tick = 0
+            self._look_at(flight, now_ns)
+        if self._deadlines or self._parking.has_deadlines:
+            self._arm()
+
+    def _look_at(self, flight: Flight, now_ns: int) -> None:
+        deadline_ns = flight.call.deadline_ns
+        if deadline_ns is not None and now_ns >= deadline_ns:
+            error = too_late(sent=flight.sent or bool(flight.losses))
+        elif flight.stalled(now_ns):
+            error = CallError(Reason.OVERLOADED, "the reader of this stream took nothing for 30 s")
+        else:
+            if deadline_ns is not None:
+                self.watch(flight, deadline_ns + GRACE_NS)
+            return
+        if flight.link is not None:
+            flight.link.drop(flight)
+            flight.link = None
+        flight.refuse(error)
+
+    def _has_workers(self, flight: Flight) -> bool:
+        return flight.call.type not in self.without_workers
+
+
+def _closing() -> CallError:
+    return CallError(Reason.MOVING, "this router is closing; nothing ran, repeat the call")

@@ -1,0 +1,98 @@
+"""What a newcomer does: `seedbed up`, a call, a look at the cluster, a crash, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.running import Run, ran, up
+from tests.support.waiting import now
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+GET = "thermostat.v1.Thermostat/Get"
+READING = '{"device_id": "kitchen", "celsius": 20.5}'
+
+
+async def shown(*arguments: str) -> str:
+    """What a command of `seedbed` prints as JSON."""
+    code, out, err = await ran("seedbed.cli", *arguments, "-o", "json")
+    assert code == 0, err
+    return out
+
+
+async def called(method: str, request: str, seed: str) -> dict[str, object]:
+    """The reply of a call."""
+    reply: dict[str, object] = json.loads(
+        await shown("call", method, request, "--seed", seed, "--timeout", "10")
+    )
+    return reply
+
+
+async def listed(seed: str, field: str, *command: str) -> list[dict[str, object]]:
+    """The entries of a listing."""
+    listing: dict[str, list[dict[str, object]]] = json.loads(await shown(*command, "--seed", seed))
+    return listing[field]
+
+
+async def cluster(run: Run) -> tuple[str, str]:
+    """The seed's address and the method of the call to try, once all is up."""
+    tried = await run.event("try")
+    assert tried["request"] == {"device_id": "demo", "celsius": 20.5}
+    return str(tried["seed"]), str(tried["method"])
+
+
+async def test_a_newcomer_calls_looks_kills_and_stops(tmp_path: Path) -> None:
+    arguments = ("--entities", "thermostat.entity", "--free-ports", "--data", "data")
+    async with up(tmp_path, *arguments, SEEDBED_EVIDENCE="all") as run:
+        seed, method = await cluster(run)
+        pids = {str(e["name"]): int(str(e["pid"])) for e in run.events if e["event"] == "ready"}
+        assert sorted(pids) == ["etcd", "seed-1", "worker-1", "worker-2"]
+
+        status = await called(method, READING, seed)
+        assert status["device_id"] == "kitchen"
+        code, out, err = await ran("thermostat.client", "target", "kitchen", "21", "--entry", seed)
+        assert (code, err) == (0, "")
+        assert out.startswith("kitchen: 20.5 °C, target 21 °C, heating on, 1 readings")
+
+        members = await listed(seed, "members", "members")
+        assert {str(m["node_id"]): m["status"] for m in members} == {
+            "seed-1": "UP",
+            "worker-1": "UP",
+            "worker-2": "UP",
+        }
+        shards = await listed(seed, "shards", "shards", "thermostat")
+        assert len(shards) == 1024
+        assert {shard["owner"] for shard in shards} == {"worker-1", "worker-2"}
+
+        os.kill(pids[str(status["worker"])], signal.SIGKILL)
+        began = now()
+        again = await called(GET, '{"device_id": "kitchen"}', seed)
+        assert again["worker"] != status["worker"]
+        assert now() - began < 10
+
+        run.process.send_signal(signal.SIGINT)
+        code, _ = await run.end()
+        assert code == 0
+        assert (tmp_path / "data" / "logs" / "seed-1.log").stat().st_size
+
+
+async def test_a_cluster_without_etcd_keeps_its_state_in_the_seed(tmp_path: Path) -> None:
+    arguments = ("--entities", "thermostat.entity", "--free-ports", "--workers", "1")
+    async with up(tmp_path, *arguments, SEEDBED_ETCD="memory") as run:
+        seed, method = await cluster(run)
+        assert (await called(method, READING, seed))["worker"] == "worker-1"
+        run.process.send_signal(signal.SIGINT)
+        assert (await run.end())[0] == 0
+
+
+async def test_entities_that_are_not_there_are_wrong_usage(tmp_path: Path) -> None:
+    arguments = ("--entities", "no.such.module", "--free-ports", "--workers", "1")
+    async with up(tmp_path, *arguments, SEEDBED_ETCD="memory") as run:
+        code, errors = await run.end()
+        assert code == 2
+        assert "SEEDBED_ENTITIES" in errors

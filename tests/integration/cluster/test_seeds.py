@@ -1,0 +1,153 @@
+"""Seeds and etcd members go: nothing that is placed moves, and somebody leads again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from census.v1 import census_pb2_grpc as rpc
+
+from tests.support.cluster import Status, cluster
+from tests.support.load import add, back, check_calls, load, warm
+from tests.support.waiting import now
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
+
+KEYS = [f"person-{n}" for n in range(60)]
+TTL_S = 3
+
+
+async def test_the_leader_dies_and_callers_of_other_seeds_see_nothing(tmp_path: Path) -> None:
+    async with cluster(tmp_path, seeds=3, workers=3) as running:
+        before = await running.placed(3)
+        leader = running.node(before.coordinator)
+        others = [seed for seed in running.seeds if seed is not leader]
+        async with load([seed.grpc for seed in others], KEYS) as record:
+            await warm(record, KEYS)
+            strike = now()
+            leader.kill()
+            after = await running.until(
+                "another seed leads",
+                lambda seen: seen.coordinator not in ("", leader.name),
+                within=10,
+                seed=others[0],
+            )
+            print(f"new leader after {now() - strike:.2f} s")
+            await back(record, KEYS, strike, within=5)
+            await asyncio.sleep(strike + 6 - now())  # longer than a lease: would anything move?
+            after = await running.status(others[0])
+        print(record.summary())
+        assert not record.failed, record.failed[0]
+        assert after.shards == before.shards
+        for worker in running.workers:
+            assert after.members[worker.name].incarnation == before.members[worker.name].incarnation
+        new = await running.add_worker(SEEDBED_SEEDS=others[1].grpc)
+        await running.until(
+            "the new leader lets a worker in",
+            lambda seen: seen.is_up(new.name),
+            seed=others[0],
+        )
+
+
+async def test_one_of_three_etcd_members_restarts_and_nothing_moves(tmp_path: Path) -> None:
+    env = {"SEEDBED_LEASE_TTL_S": str(TTL_S)}
+    async with cluster(tmp_path, seeds=2, workers=2, etcd_members=3, seed_env=env) as running:
+        before = await running.placed(2)
+        async with load([seed.grpc for seed in running.seeds], KEYS) as record:
+            await warm(record, KEYS)
+            member = running.etcd.members[await running.etcd.follower()]
+            member.kill()
+            await asyncio.sleep(1.5)  # the length of the outage
+            await member.start()
+            await asyncio.sleep(TTL_S + 1)  # longer than a lease: would anything move?
+        assert not record.failed, record.failed[0]
+        assert (await running.status()).shards == before.shards
+
+
+async def test_a_single_etcd_down_for_half_a_lease_moves_nothing(tmp_path: Path) -> None:
+    env = {"SEEDBED_LEASE_TTL_S": "6"}
+    async with cluster(tmp_path, workers=2, seed_env=env) as running:
+        before = await running.placed(2)
+        async with load([running.entry], KEYS) as record:
+            await warm(record, KEYS)
+            running.etcd.members[0].kill()
+            await asyncio.sleep(2.5)  # the length of the outage
+            await running.etcd.members[0].start()
+            await asyncio.sleep(8)  # longer than a lease: would anything move?
+        assert not record.failed, record.failed[0]
+        assert (await running.status()).shards == before.shards
+
+
+async def test_twenty_workers_fenced_together_all_come_back_evenly(tmp_path: Path) -> None:
+    env = {"SEEDBED_LEASE_TTL_S": "2", "SEEDBED_MIN_WORKERS": "20"}
+    async with cluster(tmp_path, workers=0, seed_env=env) as running:
+        async with asyncio.TaskGroup() as starts:
+            for _ in range(20):
+                starts.create_task(running.add_worker())
+        before = await running.placed(20, within=60)
+        etcd = running.etcd.members[0]
+        etcd.freeze()
+        await asyncio.sleep(6)  # three times the lease: the length of the outage
+        etcd.thaw()
+        old = {node: member.incarnation for node, member in before.members.items()}
+        after = await running.until(
+            "all twenty are back and own everything",
+            lambda seen: (
+                len(seen.owners()) == 20
+                and len(seen.shards) == len(before.shards)
+                and all(seen.is_up(w.name, but_not=old[w.name]) for w in running.workers)
+            ),
+            within=45,
+        )
+        most = max(len(after.owned_by(worker.name)) for worker in running.workers)
+        print(f"most shards on one of twenty: {most}")
+        assert most <= 2 * len(after.shards) / 20 + 1
+        async with grpc.aio.insecure_channel(running.entry) as channel:
+            stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
+            for key in KEYS:
+                call = await add(stub, key, 5)
+                assert call.ok, call
+
+
+async def test_etcd_started_from_an_older_snapshot(tmp_path: Path) -> None:
+    env = {"SEEDBED_LEASE_TTL_S": str(TTL_S)}
+    async with cluster(tmp_path, seeds=2, workers=2, seed_env=env) as running:
+        await running.placed(2)
+        await running.etcd.snapshot(tmp_path / "snapshot")
+        victim = running.workers[0]
+        victim.kill()
+        await victim.exit_code()
+        await running.placed(1)
+        await running.restart(victim)
+        await running.add_worker()
+        before = await running.status()
+        async with load([running.entry], KEYS, timeout=TTL_S + 12) as record:
+            await warm(record, KEYS)
+            strike = now()
+            await running.etcd.restore(tmp_path / "snapshot")
+            took = await back(record, KEYS, strike, within=TTL_S + 12)
+
+        def risen(seen: Status) -> bool:
+            for shard, (_, epoch) in seen.shards.items():
+                assert epoch >= before.shards[shard][1], f"{shard} fell"
+            return all(seen.shards[shard][1] > before.shards[shard][1] for shard in before.shards)
+
+        await running.until("every shard has an epoch above the lost ones", risen)
+        print(f"restored: all back after {took:.2f} s; {record.summary()}")
+        check_calls(record, TTL_S + 12)
+        assert took <= TTL_S + 10
+
+
+async def test_the_first_call_after_a_cold_start_is_quick(tmp_path: Path) -> None:
+    async with cluster(tmp_path, seeds=3, workers=3) as running:
+        begin = now()
+        async with grpc.aio.insecure_channel(running.seeds[1].grpc) as channel:
+            stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
+            calls = [await add(stub, key, 5) for key in KEYS]
+        print(f"first answer {calls[0].done - begin:.2f} s after the last READY")
+        assert calls[0].ok
+        assert calls[0].done - begin < 1.0
+        assert all(call.ok for call in calls)
+        assert len((await running.status()).shards) == 1024

@@ -1,0 +1,323 @@
+"""The transport seam on real gRPC: what handlers and clients of it may rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from seedbed.clock import SystemClock
+from seedbed.errors import CallError, Reason, SettingsError
+from seedbed.grpc_server import GrpcServer
+from seedbed.grpc_transport import GrpcTransport, TlsFiles
+from seedbed.status import reason_of
+from seedbed.transport import (
+    BidiMethod,
+    Connection,
+    Disconnected,
+    Duplex,
+    Method,
+    ServerCall,
+    ServerStreamMethod,
+    StatusError,
+    UnaryMethod,
+)
+from tests.integration.sdk.certificates import Authority
+
+pytestmark = pytest.mark.integration
+DEADLINE_S = 5.0
+
+
+class Table:
+    """Methods by path."""
+
+    def __init__(self, **methods: Method) -> None:
+        self.methods = {f"/test.S/{name}": method for name, method in methods.items()}
+
+    def find(self, method: str) -> Method | None:
+        return self.methods.get(method)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    transport: GrpcTransport, *tables: Table
+) -> AsyncGenerator[tuple[GrpcServer, Connection, int]]:
+    server = transport.server(*tables)
+    port = await server.start("127.0.0.1", 0)
+    connection = transport.connect(f"127.0.0.1:{port}")
+    try:
+        async with asyncio.timeout(30):
+            yield server, connection, port
+    finally:
+        await connection.close()
+        await server.close(0)
+
+
+def transport(max_message_bytes: int | None = 1000) -> GrpcTransport:
+    return GrpcTransport(max_message_bytes=max_message_bytes)
+
+
+def unary(handler: Callable[[ServerCall, bytes], Awaitable[bytes]]) -> Table:
+    return Table(M=UnaryMethod(handler))
+
+
+async def echo(call: ServerCall, request: bytes) -> bytes:
+    return request
+
+
+async def ask(connection: Connection, request: bytes = b"x", method: str = "M") -> bytes:
+    return await connection.unary(f"/test.S/{method}", request, timeout=DEADLINE_S)
+
+
+async def refused(connection: Connection, request: bytes = b"x", method: str = "M") -> StatusError:
+    with pytest.raises(StatusError) as caught:
+        await ask(connection, request, method)
+    return caught.value
+
+
+async def test_a_call_knows_its_path_metadata_deadline_and_peer() -> None:
+    seen: list[tuple[str, bool, float, str]] = []
+
+    async def handler(call: ServerCall, request: bytes) -> bytes:
+        assert call.deadline_ns is not None
+        left_s = (call.deadline_ns - SystemClock().now_ns()) / 1e9
+        seen.append((call.method, ("tenant", "acme") in call.metadata, left_s, call.peer))
+        return request
+
+    async with serving(transport(), unary(handler)) as (_, connection, _):
+        reply = await connection.unary(
+            "/test.S/M", b"hello", timeout=DEADLINE_S, metadata=(("tenant", "acme"),)
+        )
+    assert reply == b"hello"
+    [(method, tenant, left_s, peer)] = seen
+    assert (method, tenant) == ("/test.S/M", True)
+    assert abs(left_s - DEADLINE_S) < 1
+    assert peer.startswith("ipv4:127.0.0.1:")
+
+
+async def test_a_call_without_a_deadline_has_none_and_metadata_comes_back() -> None:
+    async def handler(call: ServerCall, request: bytes) -> bytes:
+        assert call.deadline_ns is None
+        call.set_initial((("first", "1"),))
+        call.set_trailing((("last-bin", b"\x00"),))
+        return request
+
+    async with (
+        serving(transport(), unary(handler)) as (_, _, port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.S/M")
+        call = method(b"x")
+        assert await call == b"x"
+        assert ("first", "1") in tuple(await call.initial_metadata())
+        assert ("last-bin", b"\x00") in tuple(await call.trailing_metadata())
+
+
+async def test_a_handlers_status_arrives_with_its_details() -> None:
+    async def handler(call: ServerCall, request: bytes) -> bytes:
+        if request == b"ours":
+            raise CallError(Reason.OVERLOADED, "full", retry_after_s=2)
+        raise StatusError(9, "closed", details=b"\x08\x09", trailing=(("why", "so"),))
+
+    async with serving(transport(), unary(handler)) as (_, connection, _):
+        error = await refused(connection)
+        assert (error.code, error.message, error.details) == (9, "closed", b"\x08\x09")
+        assert ("why", "so") in error.trailing
+        error = await refused(connection, b"ours")
+        assert reason_of(error.details) is Reason.OVERLOADED
+        assert ("grpc-retry-pushback-ms", "2000") in error.trailing
+
+
+async def test_an_error_of_a_handler_shows_only_its_class_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(call: ServerCall, request: bytes) -> bytes:
+        raise ValueError("a secret")
+
+    async with serving(transport(), unary(handler)) as (_, connection, _):
+        error = await refused(connection)
+    assert (error.code, error.message) == (2, "ValueError")
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert (record.name, record.message) == ("seedbed.grpc_server", "handler failed")
+    assert record.exc_info is not None
+
+
+async def test_an_unknown_path_says_what_to_do() -> None:
+    async with serving(transport(), unary(echo)) as (_, connection, _):
+        error = await refused(connection, method="Nothing")
+        assert error.code == 12
+        assert reason_of(error.details) is Reason.UNKNOWN_METHOD
+        assert "/test.S/Nothing" in error.message
+        assert await ask(connection) == b"x"
+
+
+async def test_each_of_the_methods_is_asked_anew_for_each_call() -> None:
+    late = Table()
+    async with serving(transport(), unary(echo), late) as (_, connection, _):
+        assert (await refused(connection, method="Late")).code == 12
+        late.methods["/test.S/Late"] = UnaryMethod(echo)
+        assert await ask(connection, method="Late") == b"x"
+
+
+async def test_a_message_over_grpcs_own_limit_is_refused_and_the_server_stays() -> None:
+    async with serving(transport(1000), unary(echo)) as (_, connection, _):
+        assert len(await ask(connection, bytes(2000))) == 2000  # ours to refuse, not gRPC's
+        assert (await refused(connection, bytes(70_000))).code == 8
+        assert await ask(connection) == b"x"
+
+
+async def test_a_server_without_a_limit_takes_large_messages() -> None:
+    async with serving(transport(None), unary(echo)) as (_, connection, _):
+        assert len(await ask(connection, bytes(8_000_000))) == 8_000_000
+
+
+async def test_a_port_in_use_is_a_settings_error() -> None:
+    async with serving(transport(), unary(echo)) as (_, _, port):
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port}"):
+            await transport().server().start("127.0.0.1", port)
+
+
+async def test_a_handler_is_cancelled_when_its_caller_goes() -> None:
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def handler(call: ServerCall, request: bytes) -> bytes:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return request
+
+    async with serving(transport(), unary(handler)) as (_, connection, _), asyncio.TaskGroup() as g:
+        task = g.create_task(ask(connection))
+        await started.wait()
+        task.cancel()
+        await ended.wait()
+
+
+async def numbers(call: ServerCall, request: bytes) -> AsyncIterator[bytes]:
+    call.set_initial((("first", "1"),))
+    for n in range(int(request)):
+        yield b"%d" % n
+    if request == b"2":
+        raise StatusError(9, "enough")
+
+
+async def test_a_server_stream_gives_items_and_its_status() -> None:
+    async with serving(transport(), Table(M=ServerStreamMethod(numbers))) as (_, connection, _):
+        stream = await opened(connection, b"3")
+        assert [await stream.read() for _ in range(4)] == [b"0", b"1", b"2", None]
+        stream = await opened(connection, b"2")
+        assert [await stream.read() for _ in range(2)] == [b"0", b"1"]
+        with pytest.raises(StatusError) as caught:
+            await stream.read()
+        assert caught.value.message == "enough"
+
+
+async def opened(connection: Connection, request: bytes) -> Duplex:
+    stream = connection.bidi("/test.S/M")
+    await stream.write(request)
+    await stream.done_writing()
+    return stream
+
+
+async def test_a_server_streams_handler_is_closed_when_its_reader_goes() -> None:
+    ended = asyncio.Event()
+
+    async def forever(call: ServerCall, request: bytes) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield request
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    async with serving(transport(), Table(M=ServerStreamMethod(forever))) as (_, connection, _):
+        stream = await opened(connection, b"x")
+        assert await stream.read() == b"x"
+        stream.cancel()
+        await ended.wait()
+
+
+async def relay(call: ServerCall, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for message in messages:
+        if message == b"status":
+            raise StatusError(3, "garbage")
+        if message == b"end":
+            return
+        yield message
+
+
+async def test_a_bidi_stream_carries_messages_both_ways() -> None:
+    async with serving(transport(), Table(M=BidiMethod(relay))) as (_, connection, _):
+        stream = connection.bidi("/test.S/M")
+        await stream.opened()
+        for message in (b"1", b"2"):
+            await stream.write(message)
+            assert await stream.read() == message
+        await stream.done_writing()
+        assert await stream.read() is None
+
+
+async def test_a_bidi_stream_ends_with_the_peers_status_or_its_good_end() -> None:
+    async with serving(transport(), Table(M=BidiMethod(relay))) as (_, connection, _):
+        stream = connection.bidi("/test.S/M")
+        await stream.write(b"status")
+        with pytest.raises(StatusError) as caught:
+            await stream.read()
+        assert caught.value.code == 3
+        with pytest.raises(Disconnected):
+            await stream.write(b"too late")
+        stream = connection.bidi("/test.S/M")
+        await stream.write(b"end")
+        assert await stream.read() is None
+
+
+async def test_an_address_where_nobody_listens_cannot_have_been_reached() -> None:
+    async with serving(transport(), unary(echo)) as (server, connection, _):
+        await server.close(0)
+        for failing in (connection.bidi("/test.S/M").opened(), ask(connection)):
+            with pytest.raises(Disconnected) as caught:
+                await failing
+            assert not caught.value.reached
+
+
+async def test_a_server_that_goes_may_have_been_reached() -> None:
+    async with serving(transport(), Table(M=BidiMethod(relay))) as (server, connection, _):
+        stream = connection.bidi("/test.S/M")
+        await stream.opened()
+        await server.close(0)
+        with pytest.raises(Disconnected) as caught:
+            await stream.read()
+        assert caught.value.reached
+
+
+async def test_a_cancelled_stream_is_a_lost_one_and_no_cancelled_task() -> None:
+    async with serving(transport(), Table(M=BidiMethod(relay))) as (_, connection, _):
+        stream = connection.bidi("/test.S/M")
+        await stream.opened()
+        stream.cancel()
+        with pytest.raises(Disconnected):
+            await stream.read()
+
+
+async def test_mutual_tls_takes_new_files_for_new_connections(tmp_path: Path) -> None:
+    authority = Authority()
+    files = authority.issue(tmp_path)
+    secure = GrpcTransport(max_message_bytes=1000, tls=files, authority="seedbed.test")
+    async with serving(secure, unary(echo)) as (_, connection, port):
+        assert await ask(connection) == b"x"
+        plain = transport().connect(f"127.0.0.1:{port}")
+        with pytest.raises(Disconnected):
+            await ask(plain)
+        await plain.close()
+        # A new authority: whoever still showed the old certificate would be refused.
+        Authority().issue(tmp_path)
+        assert await ask(connection) == b"x"
+        assert isinstance(files, TlsFiles)

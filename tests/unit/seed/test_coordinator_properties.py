@@ -1,0 +1,306 @@
+"""Whatever happens to members, watches and writes: what the coordinator may never do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from seedbed.ids import Epoch, Incarnation
+from seedbed.routing import Owner, ShardTable
+from seedbed_seed.core.coordinator import (
+    Coordinator,
+    Deposed,
+    Elected,
+    EpochReported,
+    Evidence,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Synced,
+    TableSeen,
+)
+from seedbed_seed.core.membership import Status
+from tests.unit.seed.cluster import SECOND, TTL, Cluster
+
+NAMES = st.sampled_from(["a", "b", "c", "d"])
+MOMENTS = st.sampled_from([1, SECOND // 4, SECOND // 2, SECOND, TTL // 2, TTL])
+SHARDS = 6
+
+
+class Placement(RuleBasedStateMachine):
+    """Two types, one volatile and one durable by its owners' word. `renewed_ns` is what the
+    coordinator cannot see: when a worker last sent a heartbeat that was renewed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lives: Counter[str] = Counter()
+        self.renewed_ns: dict[Incarnation, int] = {}
+        self.released: set[Incarnation] = set()
+        self.reported: dict[tuple[str, int], int] = {}
+        self.under_way: Persist | None = None
+
+    @initialize(
+        min_workers=st.integers(1, 2),
+        evidence=st.sampled_from(["durable", "durable", "all", "off"]),
+        names=st.sets(NAMES, max_size=3),
+    )
+    def begin(self, min_workers: int, evidence: Evidence, names: set[str]) -> None:
+        self.evidence = evidence
+        self.c = Cluster(
+            shards=SHARDS, types=("volatile", "durable"), min_workers=min_workers, evidence=evidence
+        )
+        for name in sorted(names):
+            self.join(name, proved=False)
+            self.renew(name)
+        self.wait(SECOND)
+        self.settle()
+
+    # Members.
+
+    @rule(name=NAMES, proved=st.booleans())
+    def join(self, name: str, proved: bool) -> None:
+        """A first start, or a restart in place that the old one has not survived."""
+        old = self.c.workers.get(name)
+        if old is not None and proved:
+            self.released.add(old.incarnation)
+        elif old is not None:
+            self.c.lose(name)
+        self.lives[name] += 1
+        worker = self.c.join(
+            name,
+            life=self.lives[name],
+            status=Status.JOINING,
+            replaced=old.incarnation if old is not None and proved else "",
+        )
+        self.c.change(replace(worker, types={"volatile": False, "durable": True}))
+        self.renewed_ns[worker.incarnation] = self.c.now_ns
+
+    @rule(name=NAMES)
+    def renew(self, name: str) -> None:
+        """RENEWED: only while the record has no mark; the first one sets UP."""
+        worker = self.c.workers.get(name)
+        if worker is None or worker.silent_age_ns is not None or worker.status is Status.LEFT:
+            return
+        self.renewed_ns[worker.incarnation] = self.c.now_ns
+        if worker.status is Status.JOINING:
+            self.c.change(worker, status=Status.UP)
+
+    @rule(name=NAMES)
+    def mark(self, name: str) -> None:
+        worker = self.c.workers.get(name)
+        if worker is not None and worker.silent_age_ns is None:
+            age_ns = self.c.now_ns - self.renewed_ns[worker.incarnation]
+            self.c.change(worker, silent_age_ns=age_ns)
+
+    @rule(name=NAMES)
+    def resume(self, name: str) -> None:
+        """A Hello clears the mark, and counts as a sign of life."""
+        worker = self.c.workers.get(name)
+        if worker is not None and worker.status is not Status.LEFT:
+            stream_id = str(int(worker.stream_id) + 1)
+            self.renewed_ns[worker.incarnation] = self.c.now_ns
+            self.c.change(worker, stream_id=stream_id, silent_age_ns=None)
+
+    @rule(name=NAMES)
+    def drain(self, name: str) -> None:
+        worker = self.c.workers.get(name)
+        if worker is not None and worker.status is Status.UP:
+            self.c.change(worker, status=Status.DRAINING)
+
+    @rule(name=NAMES)
+    def leave(self, name: str) -> None:
+        worker = self.c.workers.get(name)
+        if worker is not None:
+            self.released.add(worker.incarnation)
+            self.c.change(worker, status=Status.LEFT)
+
+    @rule(name=NAMES)
+    def lose(self, name: str) -> None:
+        """The record goes, early or late: nobody can tell."""
+        if name in self.c.workers:
+            self.c.lose(name)
+
+    # Time, watch and leadership.
+
+    @rule(duration_ns=MOMENTS)
+    def wait(self, duration_ns: int) -> None:
+        self.c.now_ns += duration_ns
+
+    @rule()
+    def gap(self) -> None:
+        self.c.apply(
+            Synced(tuple(self.c.workers.values()), tuple(self.c.tables.values()), self.c.contracts)
+        )
+
+    @rule(name=NAMES, resumed=st.booleans())
+    def miss(self, name: str, resumed: bool) -> None:
+        """A loss (and before it a resume, which clears a mark) while the watch has a gap."""
+        worker = self.c.workers.pop(name, None)
+        if worker is not None and resumed and worker.status is not Status.LEFT:
+            self.renewed_ns[worker.incarnation] = self.c.now_ns
+        self.gap()
+
+    @rule()
+    def replace_leader(self) -> None:
+        """A seed that has just started leads."""
+        self.under_way = None
+        self.c.core = Coordinator(self.c.settings)
+        self.gap()
+        self.c.apply(Elected())
+
+    @rule()
+    def change_leader(self) -> None:
+        self.under_way = None
+        self.c.apply(Deposed())
+        self.c.apply(Elected())
+
+    @precondition(lambda self: self.c.tables)
+    @rule(shard=st.integers(0, SHARDS - 1), ahead=st.integers(1, 10_000))
+    def report(self, shard: int, ahead: int) -> None:
+        epoch = self.c.epochs("volatile")[shard] + ahead if self.c.epochs("volatile") else ahead
+        self.reported["volatile", shard] = epoch
+        self.c.apply(EpochReported("volatile", shard, Epoch(epoch)))
+
+    # Decisions.
+
+    @rule()
+    def decide(self) -> None:
+        decision = self.c.decide()
+        if self.under_way is not None:
+            assert decision.persist is None, "a second Persist while one is under way"
+        elif decision.persist is not None:
+            self.check(decision.persist)
+            self.under_way = decision.persist
+        assert decision.wake_at_ns is None or decision.wake_at_ns > self.c.now_ns
+
+    @precondition(lambda self: self.under_way is None)
+    @rule(duration_ns=MOMENTS)
+    def settle(self, duration_ns: int = 0) -> None:
+        """Time passes, and all that can be decided is."""
+        self.wait(duration_ns)
+        self.decide()
+        for _ in range(8):
+            if self.under_way is not None:
+                self.commit(watch_first=False)
+                self.decide()
+        assert self.under_way is None, "a hot loop of writes"
+
+    @precondition(lambda self: self.under_way is not None)
+    @rule()
+    def fail(self) -> None:
+        self.under_way = None
+        self.c.apply(PersistFailed())
+
+    @precondition(lambda self: self.under_way is not None)
+    @rule(watch_first=st.booleans())
+    def commit(self, watch_first: bool) -> None:
+        persist, self.under_way = self.under_way, None
+        assert persist is not None
+        self.c.revision += 1
+        if not watch_first:
+            self.c.apply(Persisted(self.c.revision))
+        for table in persist.tables:
+            stored = replace(table, revision=self.c.revision)
+            self.c.tables[table.type, table.chunk] = stored
+            self.c.apply(TableSeen(stored))
+            for key, epoch in list(self.reported.items()):
+                if key[0] == table.type and table.epoch[key[1]] > epoch:
+                    del self.reported[key]
+        if watch_first:
+            self.c.apply(Persisted(self.c.revision))
+
+    def check(self, persist: Persist) -> None:
+        for table in persist.tables:
+            old = self.c.tables.get((table.type, table.chunk))
+            assert table.revision == (old.revision if old is not None else 0)
+            assert old is None or table.generation > old.generation
+            for shard in range(SHARDS):
+                self.check_shard(table, old, shard)
+            if old is None or not self.alive(old):
+                self.check_balance(table)
+
+    def check_shard(self, table: ShardTable, old: ShardTable | None, shard: int) -> None:
+        owner, before = table.owner_of(shard), old.owner_of(shard) if old is not None else None
+        epoch, last = table.epoch[shard], old.epoch[shard] if old is not None else 0
+        if owner == before:
+            renewed = (table.type, shard) in self.reported and epoch > last
+            assert epoch == last or renewed, "a shard that stays keeps its epoch"
+            return
+        assert int(epoch) == int(table.generation) > last, "a new owner has a new epoch"
+        assert owner is not None
+        home = self.c.workers[owner.node_id]
+        assert home.incarnation == owner.incarnation
+        assert home.status is Status.UP
+        if before is not None:
+            self.check_free(before)
+
+    def check_free(self, owner: Owner) -> None:
+        """The owner has lost its shard: it may not believe that it still holds it."""
+        present = self.c.workers.get(owner.node_id)
+        alive = present is not None and present.incarnation == owner.incarnation
+        assert not alive or owner.incarnation in self.released, "a healthy worker keeps its shards"
+        fenced = owner.durable or self.evidence == "all" or owner.incarnation in self.released
+        assert fenced or self.c.now_ns >= self.renewed_ns[owner.incarnation] + TTL
+
+    def check_balance(self, table: ShardTable) -> None:
+        counts = Counter(o.incarnation for n in range(SHARDS) if (o := table.owner_of(n)))
+        up = [w.incarnation for w in self.c.workers.values() if w.status is Status.UP]
+        if sum(counts[name] for name in up) == SHARDS:
+            assert max(counts[name] for name in up) - min(counts[name] for name in up) <= 1
+
+    def alive(self, table: ShardTable) -> bool:
+        return any(self.serves(owner) for owner in table.owners)
+
+    def serves(self, owner: Owner) -> bool:
+        worker = self.c.workers.get(owner.node_id)
+        serving = worker is not None and worker.status is not Status.LEFT
+        return serving and worker is not None and worker.incarnation == owner.incarnation
+
+    @invariant()
+    def silent_and_lost_owners_are_unreachable(self) -> None:
+        if not hasattr(self, "c"):
+            return
+        unreachable = self.c.core.unreachable()
+        for table in self.c.tables.values():
+            for owner in table.owners:
+                worker = self.c.workers.get(owner.node_id)
+                silent = worker is not None and worker.silent_age_ns is not None
+                assert (owner.incarnation in unreachable) == (not self.serves(owner) or silent)
+
+    def teardown(self) -> None:
+        """Once nothing happens any more, every shard gets an owner that serves."""
+        if not hasattr(self, "c"):
+            return
+        for name in ("a", "b"):
+            if name not in self.c.workers or self.c.workers[name].status is not Status.UP:
+                self.join(name, proved=False)
+                self.renew(name)
+        if self.under_way is not None:
+            self.fail()
+        for _ in range(8):
+            self.c.now_ns += TTL // 2
+            for name in self.c.workers:
+                self.renew(name)
+            self.settle()
+        for table in self.c.tables.values():
+            for shard in range(SHARDS):
+                owner = table.owner_of(shard)
+                assert owner is not None
+                assert self.serves(owner), f"{table.type}/{shard} is left with {owner.incarnation}"
+        assert len(self.c.tables) == 2
+
+
+Placement.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=40, deadline=None, report_multiple_bugs=False
+)
+TestPlacement = Placement.TestCase
