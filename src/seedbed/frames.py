@@ -57,6 +57,9 @@ class CallOutbox:
     def put(self, carried: Carried) -> None:
         self._calls.append((carried.id, carried))
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     def cancel(self, id_: int) -> None:
         self._cancels.append(id_)
 

@@ -31,6 +31,9 @@ LINK_BYTES: Final = 256 * 1024 * 1024
 
 OVERLOADED_RETRY_S: Final = 0.1
 
+LINGER_S: Final = 0.001
+"""How long a busy Link lets a batch collect when calls come one by one (docs/adr/0007)."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
@@ -225,6 +228,8 @@ class _Lane:
         try:
             while True:
                 await wake.wait()
+                if _is_trickle(waiting=len(outbox), carried=len(self.carried)):
+                    await asyncio.sleep(LINGER_S)
                 wake.clear()
                 while (batch := outbox.take(now_ns())) is not None:
                     await duplex.write(batch)
@@ -247,6 +252,11 @@ class _Lane:
         except (Disconnected, StatusError, ProtocolError) as error:
             return str(error)
         return "the worker ended the stream"
+
+
+def _is_trickle(*, waiting: int, carried: int) -> bool:
+    """Others are on the way already, and what waits is few beside them."""
+    return carried > 1 and 2 * waiting <= carried
 
 
 def _full(limit: str) -> CallError:
