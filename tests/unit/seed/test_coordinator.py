@@ -185,6 +185,15 @@ class TestLossOfAnOwner:
         c.settle()
         assert Counter(c.owners()) == {"a.2": 4, "b.1": 4}
 
+    def test_a_successors_proof_counts_once_it_can_take_shards_itself(self) -> None:
+        c = Cluster().placed("a", "b")
+        c.lose("a")
+        successor = c.join("a", status=Status.JOINING, life=2, replaced="a.1")
+        assert c.settle() == 0, "else b would get everything"
+        c.change(successor, status=Status.UP)
+        c.settle()
+        assert Counter(c.owners()) == {"a.2": 4, "b.1": 4}
+
     def test_a_successor_without_proof_does_not(self) -> None:
         c = Cluster().placed("a", "b")
         c.join("a", life=2)

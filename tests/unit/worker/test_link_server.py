@@ -12,11 +12,18 @@ from probe.v1 import probe_pb2 as pb
 
 from seedbed.calls import EntityCall, Failed, Metadata, NotHere, Outcome, Replied
 from seedbed.errors import Reason
-from seedbed.frames import EXCHANGE, IDENTIFY, call_to_wire, parse_replies, reply_from_wire
+from seedbed.frames import (
+    EXCHANGE,
+    IDENTIFY,
+    ROLE_KEY,
+    call_to_wire,
+    parse_replies,
+    reply_from_wire,
+)
 from seedbed.ids import Epoch, Generation
 from seedbed.transport import BidiMethod, StatusError, UnaryMethod
 from seedbed.v1 import link_pb2
-from seedbed_worker.link_server import ROLE_KEY, LinkServer
+from seedbed_worker.link_server import LinkServer
 from tests.unit.worker.host_world import GATES, LOG, WAIT_S, World, settle, world
 
 INVALID_ARGUMENT = 3

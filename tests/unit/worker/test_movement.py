@@ -264,3 +264,33 @@ async def test_a_host_that_does_not_run_admits_nothing() -> None:
         lease = w.lease
     w.host.begin(lease)
     assert not_here(await host.unary(w.call("Write")))
+
+
+async def test_a_turn_that_is_ended_before_its_first_step_leaves_nothing() -> None:
+    async with world() as w:
+        call, watching = w.start(w.call("Write")), w.watch(w.call("Watch", "b"))
+        w.place("other")
+        w.host.region_changed()  # before their tasks have run at all
+        assert not_here(await call.answer())
+        assert not_here(await watching.end())
+        await settle()
+        assert (w.host.rt.calls, w.host.rt.streams, w.host.rt.live) == (0, 0, 0)
+        w.place("me")
+        assert (await w.write()).total == 1
+        assert LOG.count("begin a 0") == 0
+
+
+async def test_a_reader_that_goes_before_the_first_step_frees_the_entity() -> None:
+    async with world() as w:
+        watching = w.watch(w.call("Watch"))
+        watching.job.abandon()
+        assert (await w.write()).total == 1
+        assert w.host.rt.streams == 0
+
+
+async def test_after_drop_all_nothing_is_admitted_before_the_next_lease() -> None:
+    async with world() as w:
+        w.host.drop_all(Reason.FENCED)
+        assert not_here(await w.run(w.call("Write")))
+        w.host.begin(w.lease)
+        assert (await w.write()).total == 1

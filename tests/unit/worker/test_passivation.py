@@ -126,3 +126,13 @@ def test_it_agrees_with_a_plain_search(steps: list[tuple[str, int]], pauses: lis
             idle = [o.seedbed_since for o in memory.live.values() if o.seedbed_since != BUSY]
             found = memory.ages.oldest(now)
             assert (found.seedbed_since if found else None) == min(idle, default=None)
+
+
+def test_what_was_in_use_when_it_was_looked_at_is_due_later() -> None:
+    memory = Memory()
+    memory.add("a", 0)
+    assert memory.oldest(1) == "a"  # it lies in the heap now
+    memory.live["a"].seedbed_since = BUSY
+    assert memory.oldest(2) is None
+    memory.live["a"].seedbed_since = 10
+    assert memory.due(10 + TIMEOUT) == ["a"]

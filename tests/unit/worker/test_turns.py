@@ -208,7 +208,9 @@ async def test_a_caller_that_goes_away_does_not_cancel_a_turn() -> None:
             caller.cancel()
         GATES.open("g")
         await settle()
-        assert (await w.read()).total == 1
+        after = await w.read()
+        assert (after.total, after.seq) == (1, 1)
+        assert w.metrics.codes["Write"] == [OK]
 
 
 async def test_a_caller_that_goes_away_before_its_turn_drops_it() -> None:

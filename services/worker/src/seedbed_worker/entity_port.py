@@ -16,7 +16,6 @@ from seedbed.errors import CallError, Reason
 from seedbed.frames import STREAM_CREDIT
 from seedbed.keys import read_key
 from seedbed.metadata import IDEMPOTENCY_KEY, read_metadata
-from seedbed.request_ids import RequestIds
 from seedbed.sharding import shard_of
 from seedbed.status import failed, status_error
 from seedbed.transport import Method, ServerCall, ServerStreamMethod, StatusError, UnaryMethod
@@ -37,7 +36,6 @@ class EntityPort:
         self.host = host
         self.clock = clock
         self.max_message_bytes = max_message_bytes
-        self.request_ids = RequestIds(clock)
         self.default_deadline_ns = int(default_deadline_s * 1e9)
         self.default_deadline: Metadata = (
             (DEFAULT_DEADLINE_KEY, str(int(default_deadline_s * 1000))),
@@ -144,7 +142,7 @@ class _Entry:
             shard=shard_of(key.canonical, table.shard_count),
             request=request,
             deadline_ns=deadline_ns,
-            request_id=said.idempotency_key or port.request_ids.mint(),
+            request_id=said.idempotency_key,  # else the host mints one when it is asked for
             traceparent=said.traceparent,
             tracestate=said.tracestate,
             metadata=said.own,

@@ -55,7 +55,16 @@ class Home:
             for path, method in hosted.methods.items()
         }
 
-    def accept(self, job: Job, admitted: Admitted, lease: Lease) -> None:
+    def shard(self, number: int, admitted: Admitted, lease: Lease) -> Shard:
+        """The shard as it was admitted; what was under another epoch or lease is lost."""
+        shard = self.shards.get(number)
+        if shard is None or shard.epoch != admitted.epoch or shard.lease is not lease:
+            if shard is not None:
+                self.lose([shard])
+            shard = self.shards[number] = Shard(number, admitted.epoch, lease)
+        return shard
+
+    def accept(self, job: Job, shard: Shard) -> None:
         """Let an admitted call stand in line, within the bounds; raises `CallError`."""
         rt, call, limits = self.rt, job.call, self.rt.limits
         streaming = job.streaming
@@ -64,11 +73,6 @@ class Home:
             raise full(f"type {call.type}", "SEEDBED_TYPE_CALLS", limits.type_calls)
         if (rt.streams if streaming else rt.calls) >= limits.worker_calls:
             raise full("this worker", "SEEDBED_WORKER_CALLS", limits.worker_calls)
-        shard = self.shards.get(call.shard)
-        if shard is None or shard.epoch != admitted.epoch or shard.lease is not lease:
-            if shard is not None:
-                self.lose([shard])
-            shard = self.shards[call.shard] = Shard(call.shard, admitted.epoch, lease)
         cell = self.cells.get(call.key)
         if cell is None:
             cell = self._cell_for(call, shard)

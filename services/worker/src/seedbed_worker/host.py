@@ -16,6 +16,7 @@ from seedbed.clock import Clock
 from seedbed.errors import CallError, Reason
 from seedbed.status import failed
 from seedbed.tracing import NO_TRACER, Tracer
+from seedbed_worker.cells import Shard
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region
 from seedbed_worker.holds import EpochSeen, Holds
@@ -188,7 +189,20 @@ class Host:
         rt, call = self.rt, job.call
         lease = rt.lease
         home = self.homes.get(call.type)
-        verdict = rt.region.admit(
+        region = rt.region
+        if home is not None and lease is not None and lease.attached and not region.draining:
+            # What the region would say, as long as it has the view by which it admitted before.
+            shard = home.shards.get(call.shard)
+            if (
+                shard is not None
+                and shard.lease is lease
+                and shard.view is region.view
+                and call.epoch <= shard.epoch
+                and region.incarnation is not None
+            ):
+                self._accept(home, job, shard)
+                return
+        verdict = region.admit(
             call.type, call.shard, call.epoch, call.generation, from_seed=call.from_seed
         )
         if isinstance(verdict, Refused) or home is None or lease is None or rt.tasks is None:
@@ -200,10 +214,13 @@ class Host:
         elif not lease.attached:
             self.holds.hold(job, None)
         else:
-            try:
-                home.accept(job, verdict, lease)
-            except CallError as error:
-                job.end(failed(error))
+            self._accept(home, job, home.shard(call.shard, verdict, lease))
+
+    def _accept(self, home: Home, job: Job, shard: Shard) -> None:
+        try:
+            home.accept(job, shard)
+        except CallError as error:
+            job.end(failed(error))
 
     def _make_room(self) -> None:
         """The least recently used leaves for a new one; raises `CallError` if none can."""

@@ -163,10 +163,11 @@ class Job(Ticket):
 
     def abandon(self) -> None:
         """The caller is gone: what has not begun never will; a turn that has goes on."""
-        if not self.ended:
+        if self.task is not None:
+            self.on_end = _nobody
+        elif not self.ended:
             self.ended = True
-            if self.task is None:
-                self.cancel()
+            self.cancel()
 
     # Around its turns.
 
@@ -283,6 +284,8 @@ class Job(Ticket):
         rt, call, shard = self.home.rt, self.call, self.shard
         ago_ns = rt.clock.now_ns() - self.started_ns
         now = _EPOCH + timedelta(milliseconds=rt.clock.wall_ms(), microseconds=-ago_ns // 1000)
+        if not call.request_id:
+            call.request_id = rt.request_ids.mint()
         deadline: datetime | None = None
         if call.deadline_ns is not None:
             deadline = now + timedelta(microseconds=(call.deadline_ns - self.started_ns) // 1000)
@@ -297,3 +300,7 @@ class Job(Ticket):
             now=now,
             read_only=self.read_only,
         )
+
+
+def _nobody(answer: Answer) -> None:
+    """Nobody waits any more."""

@@ -17,7 +17,14 @@ from google.protobuf.message import DecodeError
 from seedbed.calls import Replied
 from seedbed.clock import Clock
 from seedbed.errors import ProtocolError
-from seedbed.frames import EXCHANGE, IDENTIFY, ReplyOutbox, call_from_wire, parse_calls
+from seedbed.frames import (
+    EXCHANGE,
+    IDENTIFY,
+    ROLE_KEY,
+    ReplyOutbox,
+    call_from_wire,
+    parse_calls,
+)
 from seedbed.transport import (
     BidiMethod,
     Disconnected,
@@ -32,9 +39,6 @@ from seedbed_worker.jobs import Answer, Job
 from seedbed_worker.streams import StreamCall
 
 log = logging.getLogger(__name__)
-
-ROLE_KEY: Final = "seedbed-role"
-"""Metadata of an Exchange stream; `seed` for a seed's (the mesh's identity will prove it)."""
 
 MAX_CREDIT: Final = 1024
 """Items of a stream that may wait here for their router, whatever credit it gives."""

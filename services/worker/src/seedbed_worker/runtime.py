@@ -10,6 +10,7 @@ from typing import Protocol
 
 from seedbed.clock import Clock
 from seedbed.deadlines import TICK_NS, Deadlines
+from seedbed.request_ids import RequestIds
 from seedbed.tracing import Tracer
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
@@ -126,7 +127,7 @@ class Runtime:
 
     __slots__ = (
         "calls", "clock", "context", "draining", "lease", "limits", "live", "metrics", "node_id",
-        "quiet", "region", "stopping", "streams", "tasks", "timers", "tracer",
+        "quiet", "region", "request_ids", "stopping", "streams", "tasks", "timers", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -148,6 +149,7 @@ class Runtime:
         self.metrics = metrics
         self.tracer = tracer
         self.timers = Timers(clock)
+        self.request_ids = RequestIds(clock)
         self.tasks: asyncio.TaskGroup | None = None
         self.context = Context()
         self.draining = False

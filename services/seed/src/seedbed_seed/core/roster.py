@@ -66,7 +66,8 @@ class Roster:
         incarnation = worker.incarnation
         self._records[worker.node_id] = worker
         self._ttl_ns = max(self._ttl_ns, worker.ttl_ns)
-        if worker.replaced:
+        if worker.replaced and worker.status is not Status.JOINING:
+            # Not before the successor takes shards itself: its own would all go to others.
             self._prove(Incarnation(worker.replaced), worker.node_id, now_ns)
         if not worker.serving:
             self._drop(incarnation)
