@@ -1,11 +1,11 @@
 # `make up` and `make test` do all set-up by themselves; see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help setup up check test sim proto bench
+.PHONY: help setup up check test test-etcd-next sim proto bench
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 SEEDS ?= 1000
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup:  ## the environment in .venv, and an etcd in .cache
 	@scripts/setup
@@ -27,6 +27,9 @@ check: setup  ## format, lint, types, import contracts, protos, generated code, 
 
 test: setup  ## the whole test suite
 	pytest
+
+test-etcd-next: setup  ## the etcd tests on etcd 3.7 (brought by cargo)
+	SEEDBED_ETCD_BIN=$$(scripts/get_etcd --next) pytest tests/contract/test_store.py tests/integration/etcd
 
 sim: setup  ## the cores' simulation: make sim SEEDS=10000
 	python -m tests.simulation --seeds $(SEEDS)

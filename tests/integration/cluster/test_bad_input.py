@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -138,11 +139,26 @@ SETTINGS = [
 async def test_a_wrong_setting_stops_the_start_with_one_line(
     role: str, wrong: dict[str, str], variable: str
 ) -> None:
+    assert variable in await one_line(role, {"SEEDBED_JOURNAL": "none"} | wrong)
+
+
+@pytest.mark.parametrize("variable", ["SEEDBED_PORT", "SEEDBED_HTTP_PORT"])
+@pytest.mark.parametrize("role", ["seed", "worker"])
+async def test_a_port_in_use_stops_the_start_with_one_line(role: str, variable: str) -> None:
+    # With settings that are worth a warning each, once the process serves.
+    odd = {"SEEDBED_JOURNAL": "", "SEEDBED_POLICY": "README.md"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = await one_line(role, odd | {variable: port})
+    assert line.startswith(f"{variable}: found '{port}'")
+
+
+async def one_line(role: str, settings: dict[str, str]) -> str:
+    """All that a process says that does not start."""
     good = {
         "SEEDBED_ETCD": "memory",
         "SEEDBED_SEEDS": "127.0.0.1:1",
         "SEEDBED_ENTITIES": "tests.support.census",
-        "SEEDBED_JOURNAL": "none",
         "SEEDBED_PORT": "0",
         "SEEDBED_HTTP_PORT": "0",
         "PYTHONPATH": ".:tests/protos",
@@ -150,7 +166,7 @@ async def test_a_wrong_setting_stops_the_start_with_one_line(
     ended = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", f"seedbed_{role}"],
-        env=dict(os.environ) | good | wrong,
+        env=dict(os.environ) | good | settings,
         capture_output=True,
         text=True,
         timeout=20,
@@ -158,7 +174,7 @@ async def test_a_wrong_setting_stops_the_start_with_one_line(
     lines = ended.stderr.strip().splitlines()
     assert ended.returncode == 2, ended
     assert len(lines) == 1, ended.stderr
-    assert variable in lines[0]
+    return lines[0]
 
 
 async def test_management_answers_after_all_of_that(running: Cluster) -> None:

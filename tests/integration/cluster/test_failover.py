@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import grpc
@@ -10,7 +11,10 @@ import grpc.aio
 import pytest
 from census.v1 import census_pb2 as pb
 from census.v1 import census_pb2_grpc as rpc
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 
+from seedbed import Client
 from seedbed.v1 import store_pb2
 from tests.support.cluster import Cluster, cluster
 from tests.support.load import Load, add, back, check_calls, load, warm
@@ -90,13 +94,19 @@ async def test_a_worker_whose_traffic_is_dropped_loses_its_shards_and_comes_back
             assert took <= TTL_S + 2
 
 
+def dial(through: str, seed: str) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    """A plain channel to a seed, or one of ours, which goes straight to the owners."""
+    return Client(seed) if through == "client" else grpc.aio.insecure_channel(seed)
+
+
+@pytest.mark.parametrize("through", ["gateway", "client"])
 async def test_a_call_that_cannot_wait_for_the_lease_to_end_is_answered_at_once(
-    tmp_path: Path,
+    tmp_path: Path, through: str
 ) -> None:
     env = {"SEEDBED_LEASE_TTL_S": "5", "SEEDBED_EVIDENCE": "off"}
     async with cluster(tmp_path, workers=2, seed_env=env) as running:
         await running.placed(2)
-        async with grpc.aio.insecure_channel(running.entry) as channel:
+        async with dial(through, running.entry) as channel:
             stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
             homes = {key: (await add(stub, key, 5)).worker for key in KEYS}
             victim = running.workers[0]
@@ -106,9 +116,25 @@ async def test_a_call_that_cannot_wait_for_the_lease_to_end_is_answered_at_once(
                 while (call := await add(stub, key, 1.0)).reason != "MOVING":
                     pass
             call = await add(stub, key, 1.0)
-        assert call.reason == "MOVING"
-        assert call.code is grpc.StatusCode.UNAVAILABLE
-        assert call.took < 0.3, "answered at once, not at its deadline"
+            assert call.reason == "MOVING"
+            assert call.code is grpc.StatusCode.UNAVAILABLE
+            assert call.took < 0.3, "answered at once, not at its deadline"
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.Add(pb.Person(name=key), timeout=1.0)
+            pause_s = retry_after_s(refused.value)
+            assert 1.0 < pause_s <= 5.0, "more than the call had, less than the lease"
+            await asyncio.sleep(pause_s)
+            assert (await add(stub, key, 3.0)).ok, "after that time another worker has it"
+
+
+def retry_after_s(error: grpc.aio.AioRpcError) -> float:
+    """What the RetryInfo of an error says."""
+    trailing = dict(error.trailing_metadata() or ())
+    details = trailing["grpc-status-details-bin"]
+    assert isinstance(details, bytes)
+    status, retry = Status.FromString(details), RetryInfo()
+    assert any(detail.Unpack(retry) for detail in status.details)
+    return retry.retry_delay.ToTimedelta().total_seconds()
 
 
 async def test_a_frozen_worker_answers_nothing_as_old_owner_and_rejoins(tmp_path: Path) -> None:
@@ -119,21 +145,26 @@ async def test_a_frozen_worker_answers_nothing_as_old_owner_and_rejoins(tmp_path
         old = before.members[victim.name].incarnation
         async with (
             load([running.entry], KEYS, timeout=TTL_S + 3) as record,
-            load([victim.grpc], KEYS, per_s=50, timeout=2 * TTL_S + 4) as direct,
+            grpc.aio.insecure_channel(victim.grpc) as channel,
         ):
+            direct: rpc.CensusAsyncStub = rpc.CensusStub(channel)
             await warm(record, KEYS)
+            assert any([(await add(direct, key, 5)).ok for key in KEYS])
             strike = now()
             victim.freeze()
             await back(record, KEYS, strike, within=TTL_S + 6)
-            await asyncio.sleep(strike + 2 * TTL_S - now())  # the length of the freeze itself
-            victim.thaw()
+            async with asyncio.TaskGroup() as late:
+                # They reach the old owner's port after a newer owner has answered.
+                asked = [late.create_task(add(direct, key, 2 * TTL_S + 4)) for key in KEYS]
+                await asyncio.sleep(strike + 2 * TTL_S - now())  # the length of the freeze itself
+                victim.thaw()
             await running.until(
                 "the thawed worker is a new incarnation",
                 lambda seen: seen.is_up(victim.name, but_not=old),
             )
         check_calls(record, TTL_S + 3)
-        Load([*record.calls, *direct.calls]).check_single_owner()
-        assert any(call.ok for call in direct.calls), "its own port answered before the freeze"
+        Load([*record.calls, *(task.result() for task in asked)]).check_single_owner()
+        assert (await running.status()).owners() != before.owners()
 
 
 async def test_a_terminated_worker_leaves_without_waiting_for_its_lease(tmp_path: Path) -> None:

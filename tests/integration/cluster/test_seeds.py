@@ -20,9 +20,13 @@ TTL_S = 3
 
 
 async def test_the_leader_dies_and_callers_of_other_seeds_see_nothing(tmp_path: Path) -> None:
-    async with cluster(tmp_path, seeds=3, workers=3) as running:
+    env = {"SEEDBED_MIN_WORKERS": "3"}
+    async with cluster(tmp_path, seeds=3, workers=0, seed_env=env) as running:
+        leading = await running.until("a seed leads", lambda seen: seen.coordinator != "")
+        leader = running.node(leading.coordinator)
+        for _ in range(3):
+            await running.add_worker(SEEDBED_SEEDS=leader.grpc)
         before = await running.placed(3)
-        leader = running.node(before.coordinator)
         others = [seed for seed in running.seeds if seed is not leader]
         async with load([seed.grpc for seed in others], KEYS) as record:
             await warm(record, KEYS)
