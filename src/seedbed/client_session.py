@@ -17,6 +17,7 @@ from seedbed.errors import CallError, ProtocolError, Reason
 from seedbed.ids import Incarnation
 from seedbed.keys import read_key
 from seedbed.metadata import read_metadata
+from seedbed.outlook import ToldOutlook
 from seedbed.request_ids import RequestIds
 from seedbed.resolver import Resolver
 from seedbed.router import Router, RouterLimits
@@ -51,13 +52,15 @@ class ClientSession:
     ) -> None:
         random = Random()
         self.clock = clock
+        table = RouteTable()
+        self._outlook = ToldOutlook(table, clock)
         self.router = Router(
             transport=transport,
             clock=clock,
             node="",
             limits=limits,
-            table=RouteTable(),
-            outlook=None,
+            table=table,
+            outlook=self._outlook,
             random=random,
         )
         self.resolver = Resolver(
@@ -147,6 +150,7 @@ class ClientSession:
         # Another seed's snapshot may be older, or etcd may have been restored while we were
         # without a seed: taken as restored, generations alone decide, and those never fall.
         older = update.snapshot and update.revision < self.router.table.revision
+        self._outlook.told(update.lost)  # before calls are moved on by the rest
         self.router.routes_changed(
             update.revision,
             tables,

@@ -259,7 +259,8 @@ _LIST = (
         "",
         "file",
         "up",
-        "the etcd program that `seedbed up` starts; else `etcd` on PATH, if 3.5.23 or newer",
+        "the etcd program that `seedbed up` starts; else `etcd` on PATH, if 3.5.23 or newer"
+        " (of 3.6: 3.6.5)",
     ),
 )
 

@@ -17,6 +17,9 @@ from seedbed.settings import Reader, bad_setting
 FLOOR = (3, 5, 23)
 """Older ones renew revoked leases, or lose watch events at compaction."""
 
+FLOOR_3_6 = (3, 6, 5)
+"""So do older ones of 3.6, which are newer than `FLOOR` by their number."""
+
 GET_ETCD = Path(__file__).resolve().parents[3] / "scripts" / "get_etcd"
 """In a checkout; it unpacks an etcd if the machine has none."""
 
@@ -42,7 +45,12 @@ def find(environ: Mapping[str, str]) -> Path | None:
         if run.returncode == 0:
             return Path(run.stdout.strip())
     on_path = shutil.which("etcd")
-    return Path(on_path) if on_path and version(on_path) >= FLOOR else None
+    return Path(on_path) if on_path and fit(version(on_path)) else None
+
+
+def fit(number: tuple[int, ...]) -> bool:
+    """Whether an etcd of this version keeps leases and watches as we need it."""
+    return number >= FLOOR and not (3, 6) <= number < FLOOR_3_6
 
 
 def version(program: str) -> tuple[int, ...]:

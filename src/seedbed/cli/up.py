@@ -187,7 +187,7 @@ class Up:
             if self._options.seeds > 1:
                 raise wrong_usage(
                     "--seeds: several seeds need etcd, and none is found"
-                    " (SEEDBED_ETCD_BIN, or `etcd` on PATH, 3.5.23 or newer)"
+                    " (SEEDBED_ETCD_BIN, or `etcd` on PATH, 3.5.23 or newer, of 3.6 3.6.5)"
                 )
             self._story.tell(
                 "memory", "no etcd: the cluster's state is in the seed's memory, and ends with it"

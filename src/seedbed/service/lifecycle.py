@@ -21,6 +21,7 @@ from types import FrameType
 import uvloop
 
 from seedbed.errors import SettingsError
+from seedbed.service import logs
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, exit_limit
 
 def _give_up(exit_limit_s: float) -> None:
     log.error("not stopped in time", extra={"limit_s": exit_limit_s})
+    logs.release()
     os._exit(EXIT_FAILED)
 
 

@@ -2,6 +2,10 @@
 
 Event names and fields are listed in docs/metrics-and-logs.md: the message of a record is the event,
 what is given by `extra=` are its fields.
+
+A start that ends with a wrong setting prints one line and nothing else. Whatever is logged before
+all settings are accepted and both ports are open (by us, or by a module of the user's) is therefore
+held, until `release`, or until the process fails otherwise.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from logging.handlers import MemoryHandler
 from typing import TextIO
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -18,6 +23,9 @@ LEVELS = ("debug", "info", "warning", "error")
 
 _QUIET = ("asyncio", "grpc", "opentelemetry", "uvicorn", "urllib3")
 """Loggers of libraries whose `info` nobody asked for."""
+
+_HELD = 10_000
+"""Records that may be held."""
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Attributes that every record has; all others came by `extra=`."""
@@ -29,20 +37,34 @@ def configure(
     *,
     stream: TextIO | None = None,
     json_lines: bool | None = None,
+    held: bool = False,
 ) -> None:
     """Send all records of `level` (one of `LEVELS`) and above to `stream` (stderr).
 
     `common` says who writes (role and node); it stands under `process` in every line. Called again
-    it replaces what an earlier call set up.
+    it replaces what an earlier call set up. `held`: write nothing before `release`, except that
+    with `debug`, which shows the stacks behind settings errors, all is written at once.
     """
     out = stream if stream is not None else sys.stderr
     as_json = json_lines if json_lines is not None else not out.isatty()
     handler = logging.StreamHandler(out)
     handler.setFormatter(JsonFormatter(common or {}) if as_json else TextFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    outer: logging.Handler = handler
+    if held and level != "debug":
+        outer = MemoryHandler(_HELD, flushLevel=logging.CRITICAL, target=handler)
+    logging.basicConfig(level=level.upper(), handlers=[outer], force=True)
     quiet = max(logging.WARNING, logging.getLogger().level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else quiet)
+
+
+def release() -> None:
+    """Write what was held, and hold nothing from now on."""
+    root = logging.getLogger()
+    for holder in [one for one in root.handlers if isinstance(one, MemoryHandler)]:
+        # It stays in its place: to change handlers could lose or double a record of a thread's.
+        holder.flushLevel = logging.NOTSET
+        holder.flush()
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:

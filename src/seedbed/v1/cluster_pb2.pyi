@@ -330,6 +330,21 @@ class EpochSeen(_message.Message):
 Global___EpochSeen: _TypeAlias = EpochSeen  # noqa: Y015
 
 @_typing.final
+class ReportEpochResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportEpochResponse: _TypeAlias = ReportEpochResponse  # noqa: Y015
+
+@_typing.final
 class SeedMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -540,6 +555,7 @@ class RouteUpdate(_message.Message):
     SEEDS_FIELD_NUMBER: _builtins.int
     RESTORED_FIELD_NUMBER: _builtins.int
     TYPES_WITHOUT_WORKERS_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     snapshot: _builtins.bool
     """Forget all that is not in this update."""
@@ -561,6 +577,10 @@ class RouteUpdate(_message.Message):
     def types_without_workers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Workers that are up, by type, whole list (only types without any are interesting to routers)."""
 
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lost]:
+        """Those of `unreachable` whose shards are known to get another owner later, whole list."""
+
     def __init__(
         self,
         *,
@@ -572,14 +592,40 @@ class RouteUpdate(_message.Message):
         seeds: _abc.Iterable[_builtins.str] | None = ...,
         restored: _builtins.bool = ...,
         types_without_workers: _abc.Iterable[_builtins.str] | None = ...,
+        lost: _abc.Iterable[Global___Lost] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contracts", b"contracts", "restored", b"restored", "revision", b"revision", "seeds", b"seeds", "snapshot", b"snapshot", "tables", b"tables", "types_without_workers", b"types_without_workers", "unreachable", b"unreachable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contracts", b"contracts", "lost", b"lost", "restored", b"restored", "revision", b"revision", "seeds", b"seeds", "snapshot", b"snapshot", "tables", b"tables", "types_without_workers", b"types_without_workers", "unreachable", b"unreachable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RouteUpdate: _TypeAlias = RouteUpdate  # noqa: Y015
+
+@_typing.final
+class Lost(_message.Message):
+    """An owner that is gone or silent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    AVAILABLE_IN_MS_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.str
+    available_in_ms: _builtins.int
+    """From the sending of this on, until its shards may be another's; 0: not known, or any moment."""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.str = ...,
+        available_in_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_in_ms", b"available_in_ms", "incarnation", b"incarnation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lost: _TypeAlias = Lost  # noqa: Y015
 
 @_typing.final
 class WatchMembersRequest(_message.Message):

@@ -49,6 +49,11 @@ class ClusterStub(object):
                 request_serializer=seedbed_dot_v1_dot_cluster__pb2.WatchMembersRequest.SerializeToString,
                 response_deserializer=seedbed_dot_v1_dot_cluster__pb2.MemberUpdate.FromString,
                 _registered_method=True)
+        self.ReportEpoch = channel.unary_unary(
+                '/seedbed.v1.Cluster/ReportEpoch',
+                request_serializer=seedbed_dot_v1_dot_cluster__pb2.EpochSeen.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_cluster__pb2.ReportEpochResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer(object):
@@ -75,6 +80,13 @@ class ClusterServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportEpoch(self, request, context):
+        """Between seeds: what a worker told one of them, for the one that leads. Any other refuses it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.WatchMembers,
                     request_deserializer=seedbed_dot_v1_dot_cluster__pb2.WatchMembersRequest.FromString,
                     response_serializer=seedbed_dot_v1_dot_cluster__pb2.MemberUpdate.SerializeToString,
+            ),
+            'ReportEpoch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportEpoch,
+                    request_deserializer=seedbed_dot_v1_dot_cluster__pb2.EpochSeen.FromString,
+                    response_serializer=seedbed_dot_v1_dot_cluster__pb2.ReportEpochResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class Cluster(object):
             '/seedbed.v1.Cluster/WatchMembers',
             seedbed_dot_v1_dot_cluster__pb2.WatchMembersRequest.SerializeToString,
             seedbed_dot_v1_dot_cluster__pb2.MemberUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportEpoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Cluster/ReportEpoch',
+            seedbed_dot_v1_dot_cluster__pb2.EpochSeen.SerializeToString,
+            seedbed_dot_v1_dot_cluster__pb2.ReportEpochResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class ClusterStub:
     """A snapshot of the allocation tables, then every change."""
     WatchMembers: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchMembersRequest, _cluster_pb2.MemberUpdate]
     """A snapshot of the members, then every change."""
+    ReportEpoch: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.EpochSeen, _cluster_pb2.ReportEpochResponse]
+    """Between seeds: what a worker told one of them, for the one that leads. Any other refuses it."""
 
 @_typing.type_check_only
 class ClusterAsyncStub(ClusterStub):
@@ -47,6 +49,8 @@ class ClusterAsyncStub(ClusterStub):
     """A snapshot of the allocation tables, then every change."""
     WatchMembers: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchMembersRequest, _cluster_pb2.MemberUpdate]  # type: ignore[assignment]
     """A snapshot of the members, then every change."""
+    ReportEpoch: _aio.UnaryUnaryMultiCallable[_cluster_pb2.EpochSeen, _cluster_pb2.ReportEpochResponse]  # type: ignore[assignment]
+    """Between seeds: what a worker told one of them, for the one that leads. Any other refuses it."""
 
 class ClusterServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class ClusterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.MemberUpdate], _abc.AsyncIterator[_cluster_pb2.MemberUpdate]]:
         """A snapshot of the members, then every change."""
+
+    @_abc_1.abstractmethod
+    def ReportEpoch(
+        self,
+        request: _cluster_pb2.EpochSeen,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.ReportEpochResponse, _abc.Awaitable[_cluster_pb2.ReportEpochResponse]]:
+        """Between seeds: what a worker told one of them, for the one that leads. Any other refuses it."""
 
 def add_ClusterServicer_to_server(servicer: ClusterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -175,8 +175,8 @@ async def test_a_port_in_use_is_exit_code_2_and_names_the_setting(
         port = address.rpartition(":")[2]
         second = await start("seed", "s2", ENV | {name: port}, tmp_path, wait=False)
         assert await second.exit_code() == 2
-        last = second.log_text().splitlines()[-1]
-        assert last.startswith(f"{name}: found '{port}'")
+        [line] = second.log_text().splitlines()
+        assert line.startswith(f"{name}: found '{port}'")
 
 
 async def test_a_seed_without_etcd_goes_on_trying_and_says_so(tmp_path: Path) -> None:

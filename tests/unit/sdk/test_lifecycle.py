@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -49,6 +50,34 @@ def test_a_service_that_returns_ends_with_0() -> None:
 def test_a_bad_setting_is_one_line_and_code_2() -> None:
     code, _, err = ended(started("raise SettingsError('SEEDBED_PORT: found\\n 1')"))
     assert (code, err) == (2, "SEEDBED_PORT: found 1\n")
+
+
+HELD = """
+import logging
+logs.configure("info", held=True)
+logging.getLogger("early").warning("setting not built yet")
+"""
+
+
+def test_what_was_logged_before_a_bad_setting_was_found_is_not_shown() -> None:
+    code, _, err = ended(started(HELD + "raise SettingsError('SEEDBED_PORT: in use')"))
+    assert (code, err) == (2, "SEEDBED_PORT: in use\n")
+
+
+def test_what_was_logged_before_a_start_that_fails_is_shown() -> None:
+    code, _, err = ended(started(HELD + "raise RuntimeError('a bug')"))
+    first, second = (json.loads(line)["event"] for line in err.splitlines())
+    assert (code, first, second) == (1, "setting not built yet", "process failed")
+
+
+def test_what_was_logged_before_a_start_that_hangs_is_shown() -> None:
+    process = started(HELD + "print(1, flush=True)\nawait asyncio.sleep(60)", limit=0.2)
+    wait_for_line(process)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ended(process)
+    assert code == 1
+    first, second = (json.loads(line)["event"] for line in err.splitlines())
+    assert (first, second) == ("setting not built yet", "not stopped in time")
 
 
 def test_a_bad_setting_is_found_in_a_task_group() -> None:

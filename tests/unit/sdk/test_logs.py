@@ -89,3 +89,20 @@ def test_a_terminal_gets_text() -> None:
     log.info("member up", extra={"member": "w-1", "why": "two words"})
     text = out.getvalue()
     assert text[8:].startswith(" info     member up  member=w-1 why='two words'")
+
+
+def test_what_is_held_is_written_in_its_order_when_it_is_released() -> None:
+    out = io.StringIO()
+    logs.configure("info", stream=out, held=True)
+    log.error("first")
+    assert lines(out) == []
+    logs.release()
+    log.info("second")
+    assert [line["event"] for line in lines(out)] == ["first", "second"]
+
+
+def test_with_debug_nothing_is_held() -> None:
+    out = io.StringIO()
+    logs.configure("debug", stream=out, held=True)
+    log.debug("import failed")
+    assert [line["event"] for line in lines(out)] == ["import failed"]

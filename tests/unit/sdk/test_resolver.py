@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
 from census.v1 import census_pb2
 
 from seedbed import contract, tables
-from seedbed.calls import Metadata
+from seedbed.calls import Failed, Metadata, Replied
 from seedbed.client_session import ClientSession
 from seedbed.errors import CallError, ProtocolError, Reason
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
@@ -33,7 +34,8 @@ class ScriptedSeed(Duplex):
         self._lines = list(lines)
 
     async def opened(self) -> None:
-        pass
+        """As the router asks, of workers; none listens."""
+        raise Disconnected(14, "connection refused", reached=False)
 
     async def write(self, message: bytes) -> None:
         cluster_pb2.WatchRoutesRequest.FromString(message)
@@ -89,16 +91,28 @@ class SeedConnection(Connection):
 
 
 def update(
-    *, revision: int = 1, generation: int = 0, snapshot: bool = True, seeds: str = ""
+    *,
+    revision: int = 1,
+    generation: int = 0,
+    snapshot: bool = True,
+    seeds: str = "",
+    lost_ms: int | None = None,
 ) -> bytes:
-    owner = Owner(NodeId("w"), Incarnation(f"w-{generation}"), "127.0.0.1", 1)
+    incarnation = f"w-{generation}"
+    owner = Owner(NodeId("w"), Incarnation(incarnation), "127.0.0.1", 1)
     table = ShardTable("census", 0, 1, Generation(generation), (owner,), (1,), (Epoch(generation),))
     service = census_pb2.DESCRIPTOR.services_by_name["Census"]
+    one_shard = replace(contract.contract_of(service), shard_count=1)
+    lost: list[cluster_pb2.Lost] = []
+    if lost_ms is not None:
+        lost.append(cluster_pb2.Lost(incarnation=incarnation, available_in_ms=lost_ms))
     return cluster_pb2.RouteUpdate(
         revision=revision,
+        unreachable=[one.incarnation for one in lost],
+        lost=lost,
         snapshot=snapshot,
         tables=[tables.to_proto(table)] if generation else [],
-        contracts=[contract.to_proto(contract.contract_of(service))] if generation else [],
+        contracts=[contract.to_proto(one_shard)] if generation else [],
         seeds=[seeds] if seeds else [],
     ).SerializeToString()
 
@@ -161,14 +175,16 @@ async def test_no_answer_at_all_is_tried_again_without_a_hot_loop() -> None:
 
 
 @contextlib.asynccontextmanager
-async def session(*lines: bytes) -> AsyncGenerator[ClientSession]:
-    it = ClientSession(
-        Seeds(a=[[line, None] for line in lines]), ["a"], RouterLimits(), ManualClock()
-    )
+async def session(
+    *lines: bytes, seeds: Seeds | None = None, clock: ManualClock | None = None
+) -> AsyncGenerator[ClientSession]:
+    seeds = seeds or Seeds(a=[[line, None] for line in lines])
+    it = ClientSession(seeds, ["a"], RouterLimits(), clock or ManualClock())
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        task = group.create_task(it.resolver.run())
+        tasks = [group.create_task(it.resolver.run()), group.create_task(it.router.run())]
         yield it
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 def owner_of(it: ClientSession) -> str:
@@ -199,3 +215,56 @@ async def test_methods_are_known_from_the_first_snapshot_on() -> None:
         with pytest.raises(CallError, match=r"census\.v1\.Census") as caught:
             it.method("/a.B/C")
         assert caught.value.reason is Reason.UNKNOWN_METHOD
+
+
+def call(it: ClientSession, timeout: float) -> asyncio.Future[Replied | Failed]:
+    """A call of the one shard, whose owner does not answer."""
+    request = census_pb2.Person(name="ann").SerializeToString()
+    made = it.entity_call(it.method(GET), request, it.deadline_ns(timeout), None)
+    return it.router.submit(made, repeatable=True, read_only=True).future
+
+
+async def test_a_call_that_cannot_wait_for_a_lost_owner_is_answered_at_once() -> None:
+    clock = ManualClock()
+    async with session(update(generation=5, lost_ms=7_500), clock=clock) as it:
+        await until("it is synced", it.synced.is_set, within=5)
+        outcome = await call(it, 2.0)
+        assert isinstance(outcome, Failed)
+        assert (outcome.reason, outcome.retry_after_s) == (Reason.MOVING, 7.5)
+        clock.advance(6)  # near its end
+        waiting = [call(it, 2.5)]
+        await until("it waits", lambda: it.router.parked == 1, within=5)
+        clock.advance(2)  # past it
+        waiting.append(call(it, 2.5))
+        await until("both wait", lambda: it.router.parked == 2, within=5)
+        assert not any(one.done() for one in waiting)
+
+
+@pytest.mark.parametrize("lost_ms", [0, 1_000])
+async def test_a_call_that_may_be_in_time_waits(lost_ms: int) -> None:
+    async with session(update(generation=5, lost_ms=lost_ms)) as it:
+        await until("it is synced", it.synced.is_set, within=5)
+        waiting = call(it, 2.0)
+        await until("it waits", lambda: it.router.parked == 1, within=5)
+        assert not waiting.done()
+
+
+async def test_calls_that_wait_are_answered_when_their_owner_is_told_to_be_lost() -> None:
+    seeds = Seeds(a=[[update(generation=5), None]])
+    async with session(seeds=seeds) as it:
+        await until("it is synced", it.synced.is_set, within=5)
+        waiting = call(it, 2.0)
+        await until("it waits for a Link", lambda: it.router.parked == 1, within=5)
+        seeds.scripts["a"].append([update(revision=2, generation=5, lost_ms=9_000)])
+        outcome = await waiting
+        assert isinstance(outcome, Failed)
+        assert (outcome.reason, outcome.retry_after_s) == (Reason.MOVING, 9.0)
+
+
+async def test_an_owner_that_answers_again_is_lost_no_more() -> None:
+    lines = [update(generation=5, lost_ms=7_500), update(revision=2, generation=5)]
+    async with session(*lines) as it:
+        await until("all is taken", lambda: it.router.table.revision == 2, within=5)
+        waiting = call(it, 2.0)
+        await until("it waits for a Link", lambda: it.router.parked == 1, within=5)
+        assert not waiting.done()

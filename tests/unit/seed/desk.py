@@ -16,7 +16,16 @@ from typing import Literal
 from seedbed.calls import Metadata
 from seedbed.clock import SystemClock
 from seedbed.errors import CallError
-from seedbed.transport import StatusError
+from seedbed.transport import (
+    Connection,
+    Disconnected,
+    Duplex,
+    Methods,
+    Server,
+    StatusError,
+    Transport,
+    UnaryMethod,
+)
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_seed.attendance import Attendance
@@ -24,6 +33,7 @@ from seedbed_seed.cluster_view import ClusterView
 from seedbed_seed.contracts import Contracts
 from seedbed_seed.core.coordinator import Coordinator, CoordinatorSettings
 from seedbed_seed.driver import Driver
+from seedbed_seed.epoch_reports import EpochReports
 from seedbed_seed.evidence import Budget, Dialled, Dialler, Silence
 from seedbed_seed.joining import Joining
 from seedbed_seed.lost_workers import LostWorkers
@@ -200,6 +210,55 @@ class ScriptedWorker:
                 await outgoing.aclose()
 
 
+class SeedNetwork(Transport):
+    """Seeds that reach each other where their records say, without sockets."""
+
+    def __init__(self) -> None:
+        self._desks: dict[str, Desk] = {}
+        self.asked: list[str] = []
+        """Addresses of the calls so far."""
+        self.down = False
+        """Nobody reaches anybody."""
+
+    def enter(self, desk: Desk) -> int:
+        """Give the seed a port of its own."""
+        port = 4684 + len(self._desks)
+        self._desks[f"127.0.0.1:{port}"] = desk
+        return port
+
+    def server(self, *methods: Methods) -> Server:
+        raise NotImplementedError
+
+    def connect(self, address: str) -> Connection:
+        return _SeedConnection(self, address)
+
+    async def call(self, address: str, method: str, request: bytes) -> bytes:
+        self.asked.append(address)
+        desk = self._desks.get(address)
+        if desk is None or self.down:
+            raise Disconnected(14, "connection refused", reached=False)
+        known = desk.epochs.find(method)
+        assert isinstance(known, UnaryMethod)
+        return await known.handler(ScriptedCall(method), request)
+
+
+class _SeedConnection(Connection):
+    def __init__(self, network: SeedNetwork, address: str) -> None:
+        self._network = network
+        self._address = address
+
+    async def unary(
+        self, method: str, request: bytes, *, timeout: float, metadata: Metadata = ()
+    ) -> bytes:
+        return await self._network.call(self._address, method, request)
+
+    def bidi(self, method: str, *, metadata: Metadata = ()) -> Duplex:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        pass
+
+
 class Desk:
     """One seed (or one of several over one store) at which workers register."""
 
@@ -210,6 +269,7 @@ class Desk:
         node: str = "s1",
         ttl_s: int = 1,
         evidence: Literal["durable", "all", "off"] = "durable",
+        network: SeedNetwork | None = None,
     ) -> None:
         self.store = store
         self.clock = clock = SystemClock()
@@ -225,7 +285,7 @@ class Desk:
             coordinator=coordinator,
             role_of=lambda type_: "sharding",
         )
-        self.routes = RouteLog(self.view)
+        self.routes = RouteLog(self.view, clock)
         self.records = MemberRecords(store, self.keys, ttl_s / 8)
         self.contracts = Contracts(
             store=store, keys=self.keys, default_shards=16, timeout_s=ttl_s / 8
@@ -236,7 +296,7 @@ class Desk:
             role=store_pb2.ROLE_SEED,
             status=store_pb2.MEMBER_STATUS_UP,
             host="127.0.0.1",
-            port=4684,
+            port=4684 if network is None else network.enter(self),
         )
         self.lease = SeedLease(store=store, clock=clock, keys=self.keys, member=member, ttl_s=ttl_s)
         self.placement = Placement(store=store, clock=clock, view=self.view, write_s=ttl_s / 2)
@@ -247,6 +307,12 @@ class Desk:
             lease=self.lease,
             node_id=node,
             placement=self.placement,
+        )
+        self.epochs = EpochReports(
+            view=self.view,
+            transport=network or SeedNetwork(),
+            lead=self.driver.epoch_reported,
+            timeout_s=ttl_s / 8,
         )
         self.lost = LostWorkers(
             records=self.records,
@@ -267,7 +333,7 @@ class Desk:
                 owners=self.view.owners,
             ),
             attendance=Attendance(
-                records=self.records, view=self.view, epoch_seen=self.driver.epoch_reported
+                records=self.records, view=self.view, epoch_seen=self.epochs.seen
             ),
             lost=self.lost,
             clock=clock,
@@ -339,6 +405,7 @@ class Desk:
             running = [
                 tasks.create_task(self.view.run()),
                 tasks.create_task(self.registration.run()),
+                tasks.create_task(self.epochs.run()),
             ]
             if driving:
                 running.append(tasks.create_task(self.driver.run()))

@@ -20,7 +20,9 @@ Ask = reflection_pb2.ServerReflectionRequest
 
 async def ask(seed: Desk, method: str, request: bytes) -> bytes:
     call = ScriptedCall(method=f"/seedbed.v1.Admin/{method}")
-    found = Admin(seed.view, lambda *key: seed.view.tables.get(key)).find(call.method)
+    found = Admin(seed.view, lambda name, chunk: seed.view.tables.get((name, chunk))).find(
+        call.method
+    )
     assert isinstance(found, UnaryMethod)
     return await found.handler(call, request)
 
@@ -84,7 +86,7 @@ async def test_an_unknown_type_and_garbage_are_bad_requests(request_bytes: bytes
 
 async def test_other_methods_are_not_admins() -> None:
     async with desk() as seed:
-        admin = Admin(seed.view, lambda *key: seed.view.tables.get(key))
+        admin = Admin(seed.view, lambda name, chunk: seed.view.tables.get((name, chunk)))
         assert admin.find("/seedbed.v1.Admin/Nothing") is None
         assert admin.find("/seedbed.v1.Cluster/Register") is None
 

@@ -180,22 +180,3 @@ async def test_leaving_says_so_and_ends_the_lease() -> None:
         await seed.lease.leave()
         await seed.until("it is gone", lambda: "s1" not in seed.view.seeds)
         assert statuses[-1] == store_pb2.MEMBER_STATUS_LEFT
-
-
-async def test_an_epoch_seen_is_for_the_leader_alone() -> None:
-    async with TroubledStore() as store:
-        one, two = Desk(store, node="s1", ttl_s=3), Desk(store, node="s2", ttl_s=3)
-        async with two.open(), one.open(driving=True):
-            worker, _ = await one.join(hello())
-            await worker.ack()
-            before = await placed(one)
-            async with asyncio.timeout(5):
-                while not one.driver.leading:
-                    await asyncio.sleep(0.01)
-            assert not two.driver.epoch_reported("cup", 3, before.epoch[3] + 10**9)
-            seen = pb.EpochSeen(type="cup", shard=3, epoch=before.epoch[3] + 10**9)
-            worker.send(pb.WorkerMessage(epoch_seen=seen))
-            await one.until(
-                "an epoch above it", lambda: one.view.tables["cup", 0].epoch[3] > seen.epoch
-            )
-            assert one.view.tables["cup", 0].epoch[4] == before.epoch[4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from seedbed.v1 import store_pb2
 from seedbed_seed.member_records import Joined
 from seedbed_seed.store import Compare, Get, Outcome, Put, StoreFull, Write
 from tests.unit.seed.declared import declaration
-from tests.unit.seed.desk import Desk, TroubledStore, hello, resuming
+from tests.unit.seed.desk import PATIENCE_S, Desk, TroubledStore, hello, resuming
 
 RENEWED = pb.LEASE_STATE_RENEWED
 
@@ -27,6 +28,8 @@ class FullStore(TroubledStore):
         super().__init__()
         self.room: int | None = None
         self.crossing = False
+        self.refused: list[str] = []
+        """First keys of the writes that were refused."""
 
     async def write(
         self,
@@ -43,6 +46,7 @@ class FullStore(TroubledStore):
         if self.crossing:
             self.crossing = False
             await super().write(*writes, when=when, otherwise=otherwise, timeout=timeout)
+        self.refused.append(writes[0].key)
         raise StoreFull("no space")
 
     def fill(self, *, crossing: bool) -> None:
@@ -117,3 +121,37 @@ async def test_a_status_is_told_as_the_record_has_it(crossing: bool) -> None:
         record = await seed.record("w1")
         assert record is not None
         assert (record.member.status == left) is crossing
+
+
+@pytest.mark.parametrize("crossing", [False, True])
+async def test_a_seeds_own_record_is_told_as_the_store_has_it(crossing: bool) -> None:
+    async with full_desk() as (seed, store):
+        store.fill(crossing=crossing)
+        if crossing:
+            lease = await seed.lease.enter()
+            await seed.until("its record", lambda: "s1" in seed.view.seeds)
+            assert seed.view.seeds["s1"].record.lease_id == lease
+        else:
+            with pytest.raises(StoreFull):
+                await seed.lease.enter()
+
+
+@pytest.mark.parametrize("crossing", [False, True])
+async def test_a_seed_that_cannot_stand_for_want_of_space_keeps_its_lease_and_tries_again(
+    crossing: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("seedbed_seed.driver.FULL_PAUSE_S", 0.05)
+    async with full_desk() as (seed, store):
+        store.room, store.crossing = 1, crossing  # its record, and no candidacy
+        async with seed.open_driver():
+            await seed.until("its record", lambda: "s1" in seed.view.seeds)
+            lease = seed.view.seeds["s1"].record.lease_id
+            async with asyncio.timeout(PATIENCE_S):
+                while len(store.refused) < 2:
+                    await asyncio.sleep(0.01)
+            assert all(key.startswith(seed.keys.election) for key in store.refused)
+            assert "store full" in caplog.messages
+            assert "seed without lease" not in caplog.messages
+            store.room = None
+            await seed.until("a leader", lambda: seed.view.leader() == "s1")
+            assert seed.view.seeds["s1"].record.lease_id == lease

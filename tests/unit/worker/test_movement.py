@@ -169,6 +169,19 @@ async def test_a_higher_epoch_that_no_table_brings_is_reported() -> None:
         assert w.epochs_seen == [("probe", call.shard, 7)]
 
 
+async def test_it_is_reported_though_each_call_that_shows_it_ends_sooner() -> None:
+    async with world() as w:
+        for _ in range(3):
+            call = w.call("Write", deadline_s=TTL_NS / 2e9)
+            call.epoch, call.generation, call.from_seed = Epoch(7), Generation(1), True
+            waiting = w.start(call)
+            await settle()
+            w.clock.advance(TTL_NS / 2e9 + 0.1)
+            w.host.tick()
+            assert refused(await waiting.answer()).reason is Reason.DEADLINE
+        assert w.epochs_seen == [("probe", call.shard, 7)]
+
+
 async def test_without_a_seed_no_turn_begins_until_there_is_one() -> None:
     async with world() as w:
         w.lease.detached()

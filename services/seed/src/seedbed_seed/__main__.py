@@ -23,7 +23,7 @@ def main() -> None:
 async def serve(stop: asyncio.Event) -> None:
     """One seed, from its settings to its end."""
     config = SeedConfig.read(os.environ)
-    logs.configure(config.log_level, {"role": "seed", "node": config.node_id})
+    logs.configure(config.log_level, {"role": "seed", "node": config.node_id}, held=True)
     if config.policy is not None:
         log.warning("policy not enforced", extra={"why": "SEEDBED_POLICY is not built yet"})
     telemetry = Telemetry(config.telemetry, service="seedbed-seed", node=config.node_id)

@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class Attendance:
-    """Handles the messages of joined workers. `epoch_seen` tells the coordinator, if it is here."""
+    """Handles the messages of joined workers. `epoch_seen` brings theirs to the coordinator."""
 
     def __init__(
         self,
         *,
         records: MemberRecords,
         view: ClusterView,
-        epoch_seen: Callable[[str, int, int], bool],
+        epoch_seen: Callable[[cluster_pb2.EpochSeen], None],
     ) -> None:
         self._records = records
         self._view = view
@@ -49,7 +49,7 @@ class Attendance:
                     stream.apply(core.GoodbyeArrived())
                     return
                 case "epoch_seen":
-                    self._report(message.epoch_seen)
+                    self._epoch_seen(message.epoch_seen)
                 case _:
                     raise ProtocolError("a second Hello on one Register stream")
         stream.end()
@@ -120,15 +120,6 @@ class Attendance:
             stream.end(CallError(Reason.SEED_NOT_READY, f"etcd did not take the goodbye: {error}"))
             return
         stream.put(cluster_pb2.SeedMessage(farewell=cluster_pb2.Farewell()))
-
-    def _report(self, seen: cluster_pb2.EpochSeen) -> None:
-        if not self._epoch_seen(seen.type, seen.shard, seen.epoch):
-            # Only the leader can commit above it, and seeds have no way to pass it on yet. A worker
-            # says it again while its table stays below; it helps once that reaches the leader.
-            log.info(
-                "epoch reported to a seed that does not lead",
-                extra={"type": seen.type, "shard": seen.shard, "epoch": seen.epoch},
-            )
 
 
 def _facts(value: bytes) -> core.RecordFacts:

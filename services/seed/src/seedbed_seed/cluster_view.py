@@ -128,6 +128,11 @@ class ClusterView:
         first = min(self._candidates.values(), key=lambda e: e.create_revision, default=None)
         return first.value.decode(errors="replace") if first is not None else ""
 
+    def leader_address(self) -> str:
+        """Advertised address of the seed that leads; empty while none is known."""
+        known = self.seeds.get(self.leader())
+        return address(known.record.member.host, known.record.member.port) if known else ""
+
     def apply(self, update: WatchUpdate) -> None:
         """Take over one update: state first, then the core, then the listeners."""
         self.progress_ns = self._clock.now_ns()

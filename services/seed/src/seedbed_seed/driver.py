@@ -99,6 +99,10 @@ class Driver:
                 log.info("leadership lost", extra={"node": self._node_id, "why": str(error)})
             except LeaseNotFound as error:
                 raise LeaseLost(str(error)) from error
+            except StoreFull as error:
+                # Renewals need no space, so the lease is as good as before: only candidacy waits.
+                log.error("store full", extra={"error": str(error)})
+                await asyncio.sleep(FULL_PAUSE_S)
             await backoff.wait()
 
     async def _lead(self, leadership: Leadership) -> None:

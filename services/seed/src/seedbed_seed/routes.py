@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
 from seedbed import contract as contract_codec
 from seedbed import tables as table_codec
+from seedbed.clock import Clock
 from seedbed.errors import CallError, Reason
+from seedbed.ids import Incarnation
 from seedbed.status import failed, status_error
 from seedbed.transport import Method, ServerCall, ServerStreamMethod, StatusError
 from seedbed.v1 import cluster_pb2, store_pb2
 from seedbed_seed.cluster_view import ClusterView, ViewChange
 from seedbed_seed.listings import members
+from seedbed_seed.outlook import lost_owners
 
 PROTOCOL = 1
 """The version of Register, Link and WatchRoutes that this release speaks."""
@@ -28,18 +32,30 @@ SYNC_WAIT_S = 5.0
 """How long a new watcher waits for a seed that has not read the store yet."""
 
 
+SAME_TIME_NS = 50_000_000
+"""A message that says how long something will last is sent again within this time, no later."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Serialised:
+    data: bytes
+    at_ns: int
+
+
 class RouteLog:
     """The newest tables, contracts and lists, each with the version that changed it last."""
 
-    def __init__(self, view: ClusterView) -> None:
+    def __init__(self, view: ClusterView, clock: Clock) -> None:
         self.version = 0
         self._view = view
+        self._clock = clock
         self._reset_at = 0
         self._restored_at = 0
         self._lists: tuple[tuple[str, ...], ...] = ((), (), ())
+        self._lost: tuple[tuple[Incarnation, int], ...] = ()
         self._tables: dict[tuple[str, int], tuple[int, store_pb2.AllocationTable]] = {}
         self._contracts: dict[str, tuple[int, store_pb2.TypeContract]] = {}
-        self._updates: dict[tuple[int, bool], bytes] = {}
+        self._updates: dict[tuple[int, bool], _Serialised] = {}
         self._wakers: set[Callable[[], None]] = set()
         view.listen(self._changed)
 
@@ -53,15 +69,17 @@ class RouteLog:
 
     def since(self, version: int, *, register: bool) -> bytes:
         """The update that brings a reader from this version (0: nothing) to the newest."""
+        now_ns = self._clock.now_ns()
         known = self._updates.get((version, register))
-        if known is not None:
-            return known
-        update = self._update(version)
+        if known is not None and (not self._lost or now_ns - known.at_ns < SAME_TIME_NS):
+            return known.data
+        update = self._update(version, now_ns)
         message = cluster_pb2.SeedMessage(routes=update) if register else update
-        data = self._updates[version, register] = message.SerializeToString()
+        data = message.SerializeToString()
+        self._updates[version, register] = _Serialised(data, now_ns)
         return data
 
-    def _update(self, version: int) -> cluster_pb2.RouteUpdate:
+    def _update(self, version: int, now_ns: int) -> cluster_pb2.RouteUpdate:
         snapshot = version < self._reset_at or version == 0
         since = 0 if snapshot else version
         seeds, unreachable, without_workers = self._lists
@@ -74,6 +92,12 @@ class RouteLog:
             unreachable=unreachable,
             seeds=seeds,
             types_without_workers=without_workers,
+            lost=[
+                cluster_pb2.Lost(
+                    incarnation=incarnation, available_in_ms=max(0, at_ns - now_ns) // 1_000_000
+                )
+                for incarnation, at_ns in self._lost
+            ],
         )
 
     def _changed(self, change: ViewChange) -> None:
@@ -83,10 +107,12 @@ class RouteLog:
             tuple(sorted(core.unreachable())),
             tuple(sorted(core.without_workers())),
         )
-        if not (change.snapshot or change.tables or change.contracts or lists != self._lists):
+        lost = lost_owners(core, self._view.tables.values(), self._clock.now_ns())
+        others = (lists, lost) != (self._lists, self._lost)
+        if not (change.snapshot or change.tables or change.contracts or others):
             return
         self.version += 1
-        self._lists = lists
+        self._lists, self._lost = lists, lost
         self._updates.clear()
         if change.snapshot:
             self._reset_at = self.version

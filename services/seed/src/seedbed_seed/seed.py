@@ -14,6 +14,7 @@ from seedbed.grpc_transport import GrpcTransport
 from seedbed.parking import ParkingLimits
 from seedbed.router import Router, RouterLimits
 from seedbed.routing import RouteTable
+from seedbed.service import logs
 from seedbed.service.health import Health
 from seedbed.service.lifecycle import print_ready
 from seedbed.service.loop_lag import LoopLag
@@ -30,6 +31,7 @@ from seedbed_seed.contracts import Contracts
 from seedbed_seed.core.coordinator import Coordinator, CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.edge import Edge, GatewaySettings
+from seedbed_seed.epoch_reports import EpochReports
 from seedbed_seed.etcd.adapter import EtcdStore
 from seedbed_seed.etcd.channels import TlsFiles as EtcdTls
 from seedbed_seed.evidence import Budget, Dialler
@@ -39,6 +41,7 @@ from seedbed_seed.joining import Joining
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
 from seedbed_seed.memory_store import MemoryStore
+from seedbed_seed.outlook import ShardOutlook
 from seedbed_seed.placement import Placement
 from seedbed_seed.records import Keys, address
 from seedbed_seed.reflection import Reflection
@@ -65,20 +68,6 @@ def open_store(config: SeedConfig) -> EtcdStore | MemoryStore:
         cert, key = config.etcd_cert, config.etcd_key
         tls = EtcdTls(str(config.etcd_ca), str(cert) if cert else None, str(key) if key else None)
     return EtcdStore(config.etcd, tls)
-
-
-class ShardOutlook:
-    """When the coordinator's core expects a shard to have an owner again, for the router."""
-
-    def __init__(self, coordinator: Coordinator, clock: SystemClock) -> None:
-        self._coordinator = coordinator
-        self._clock = clock
-
-    def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002  the port's name
-        """Seconds from now; None if nobody knows."""
-        now_ns = self._clock.now_ns()
-        at_ns = self._coordinator.movable_at_ns(type, shard, now_ns)
-        return None if at_ns is None else max(0.0, (at_ns - now_ns) / 1e9)
 
 
 class Seed:
@@ -147,7 +136,7 @@ class Seed:
             node_id=config.node_id,
             placement=Placement(store=store, clock=clock, view=self.view, write_s=ttl_s / 2),
         )
-        self.routes = RouteLog(self.view)
+        self.routes = RouteLog(self.view, clock)
         self.watches = Watches(self.view, self.routes)
         self.health = Health()
         self.checks = SeedHealth(
@@ -168,6 +157,12 @@ class Seed:
         self.gateway = Gateway(
             view=self.view, contracts=contracts, edge=self.edge, metrics=self.metrics
         )
+        self.epochs = EpochReports(
+            view=self.view,
+            transport=self.transport,
+            lead=self.driver.epoch_reported,
+            timeout_s=step_s,
+        )
         records = MemberRecords(store, keys, step_s)
         dialler = Dialler(self.transport)
         self.registration = Registration(
@@ -180,9 +175,7 @@ class Seed:
                 ttl_s=ttl_s,
                 owners=self.view.owners,
             ),
-            attendance=Attendance(
-                records=records, view=self.view, epoch_seen=self.driver.epoch_reported
-            ),
+            attendance=Attendance(records=records, view=self.view, epoch_seen=self.epochs.seen),
             lost=LostWorkers(
                 records=records,
                 view=self.view,
@@ -197,6 +190,7 @@ class Seed:
         self.server = self.transport.server(
             self.registration,
             self.watches,
+            self.epochs,
             Admin(self.view, self.router.table.table),
             Reflection(self.view),
             self.health,
@@ -217,11 +211,13 @@ class Seed:
                 tasks.create_task(self.lag.run(), name="loop lag"),
                 tasks.create_task(self.view.run(), name="cluster view"),
                 tasks.create_task(self.registration.run(), name="registration"),
+                tasks.create_task(self.epochs.run(), name="epoch reports"),
                 tasks.create_task(self.checks.run(), name="health"),
             ]
             routing = tasks.create_task(self.router.run(), name="router")
             self.member.port = await self._listen()
             http_port = self.management.start(config.bind, config.http_port)
+            logs.release()
             driving = tasks.create_task(self.driver.run(), name="driver")
             announcing = tasks.create_task(self._announce(http_port), name="announce")
             await stop.wait()

@@ -20,6 +20,7 @@ from seedbed_seed.store import (
     Put,
     Store,
     StoreError,
+    StoreFull,
     StoreUnreachable,
     WriteInDoubt,
 )
@@ -75,9 +76,11 @@ class SeedLease:
         try:
             outcome = await self._store.write(put, when=[guard])
             written = outcome.succeeded
-        except WriteInDoubt:
+        except (WriteInDoubt, StoreFull) as error:
             reading = await self._store.read(Get(self._key))
             written = any(entry.lease == lease for entry in reading.answers[0])
+            if not written and isinstance(error, StoreFull):
+                raise
         if not written:
             raise StoreError(f"{self._key} was written by another seed")
         self._lease = lease

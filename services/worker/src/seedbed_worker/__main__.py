@@ -23,7 +23,7 @@ def main() -> None:
 async def serve(stop: asyncio.Event) -> None:
     """One worker, from its settings to its end."""
     config = WorkerConfig.read(os.environ)
-    logs.configure(config.log_level, {"role": "worker", "node": config.node_id})
+    logs.configure(config.log_level, {"role": "worker", "node": config.node_id}, held=True)
     for name, why in config.not_built():
         log.warning("setting not built yet", extra={"setting": name, "why": why})
     telemetry = Telemetry(config.telemetry, service="seedbed-worker", node=config.node_id)

@@ -16,6 +16,7 @@ from seedbed.contract import descriptor_set
 from seedbed.errors import ContractError, Reason, SettingsError
 from seedbed.grpc_transport import GrpcTransport
 from seedbed.ids import Epoch
+from seedbed.service import logs
 from seedbed.service.lifecycle import print_ready
 from seedbed.service.loop_lag import LoopLag
 from seedbed.service.management import Management
@@ -101,6 +102,7 @@ class Worker:
             ]
             port = await self._listen()
             http_port = self.management.start(self.config.bind, self.config.http_port)
+            logs.release()
             announcing = tasks.create_task(self._announce(port, http_port), name="announce")
             if not self.health.refusal:
                 self.session = self._register(port)

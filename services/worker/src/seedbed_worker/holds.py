@@ -28,6 +28,8 @@ class Holds:
         self._held: dict[Job, _Hold] = {}
         self._since: dict[Job, int] = {}
         """When calls that are being admitted again were first held."""
+        self._ahead: dict[tuple[str, int], int] = {}
+        """Shards whose calls showed an epoch above our table's, since when."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -43,12 +45,15 @@ class Holds:
             job.end(failed(CallError(Reason.OVERLOADED, message, retry_after_s=0.1)))
             return
         ttl_ns = rt.lease.ttl_ns if rt.lease is not None else 0
+        if epoch is not None:
+            self._note(job.call.type, job.call.shard, epoch, ttl_ns)
         until_ns = self._since.get(job, rt.clock.now_ns()) + ttl_ns
         self._held[job] = _Hold(self, rt, job, epoch, until_ns, ttl_ns)
 
     def admit_again(self, admit: Callable[[Job], None]) -> None:
         """Something has changed: try all once more."""
         held, self._held = self._held, {}
+        self._ahead.clear()
         self._since = {job: hold.since_ns for job, hold in held.items()}
         for job, hold in held.items():
             hold.release()
@@ -72,9 +77,18 @@ class Holds:
             message = "the deadline passed while the worker waited for a newer table; nothing ran"
             job.end(failed(CallError(Reason.DEADLINE, message)))
             return
-        if hold.epoch is not None and self._epoch_seen is not None:
-            self._epoch_seen(job.call.type, job.call.shard, hold.epoch)
+        if hold.epoch is not None:
+            self._note(job.call.type, job.call.shard, hold.epoch, hold.ttl_ns)
         self._refuse(job)
+
+    def _note(self, type_: str, shard: int, epoch: Epoch, ttl_ns: int) -> None:
+        """Report an epoch whose table has not come within a lease's time; the calls that show it
+        may each end sooner."""
+        now_ns = self._rt.clock.now_ns()
+        if now_ns - self._ahead.setdefault((type_, shard), now_ns) >= ttl_ns:
+            self._ahead[type_, shard] = now_ns
+            if self._epoch_seen is not None:
+                self._epoch_seen(type_, shard, epoch)
 
     def _refuse(self, job: Job) -> None:
         job.end(NotHere(self._rt.region.generation(job.call.type, job.call.shard)))
@@ -83,7 +97,7 @@ class Holds:
 class _Hold:
     """One call that is held."""
 
-    __slots__ = ("_holds", "_rt", "_tick", "at_deadline", "epoch", "job", "since_ns")
+    __slots__ = ("_holds", "_rt", "_tick", "at_deadline", "epoch", "job", "since_ns", "ttl_ns")
 
     def __init__(
         self, holds: Holds, rt: Runtime, job: Job, epoch: Epoch | None, until_ns: int, ttl_ns: int
@@ -93,6 +107,7 @@ class _Hold:
         self.job = job
         self.epoch = epoch
         self.since_ns = until_ns - ttl_ns
+        self.ttl_ns = ttl_ns
         deadline_ns = job.call.deadline_ns
         self.at_deadline = deadline_ns is not None and deadline_ns < until_ns
         at_ns = deadline_ns if deadline_ns is not None and self.at_deadline else until_ns
