@@ -26,7 +26,7 @@ check: setup  ## format, lint, types, import contracts, protos, generated code, 
 	pyright
 
 test: setup  ## the whole test suite
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 test-etcd-next: setup  ## the etcd tests on etcd 3.7 (brought by cargo)
 	SEEDBED_ETCD_BIN=$$(scripts/get_etcd --next) pytest tests/contract/test_store.py tests/integration/etcd
