@@ -1,0 +1,241 @@
+"""What a worker's host costs by itself: dispatch of a call, memory and garbage collection of idle
+entities. No sockets; in a process of its own, since memory is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import multiprocessing
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from multiprocessing.connection import Connection
+from time import perf_counter, process_time
+from typing import TypedDict
+
+import uvloop
+from census.v1 import census_pb2 as pb
+from census.v1 import census_pb2_grpc as rpc
+
+from benchmarks.report import Report
+from seedbed import Entity, ServicerContext
+from seedbed.adapters import EntityContext
+from seedbed.calls import EntityCall
+from seedbed.clock import SystemClock
+from seedbed.ids import Epoch, Generation, Incarnation, NodeId
+from seedbed.routing import Owner, ShardTable
+from seedbed.service.metrics import Metrics
+from seedbed.sharding import shard_of
+from seedbed_worker.core.lease import Lease
+from seedbed_worker.core.region import Region
+from seedbed_worker.host import Host
+from seedbed_worker.jobs import Answer
+from seedbed_worker.loader import host_class
+from seedbed_worker.runtime import HostLimits
+
+SHARDS = 1024
+HOUR_NS = 3_600_000_000_000
+WAVE = 64
+CALLS = 100_000
+RESIDENT = 10_000
+IDLE = 1_000_000
+REPLY = pb.Count(count=1)
+UNSAMPLED = "00-5bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+
+End = Callable[[object], None]
+Start = Callable[[int, End], None]
+
+
+class Plain(Entity, rpc.CensusServicer, durable=False):
+    """Does nothing, so that what is left is ours."""
+
+    async def Add(self, request: pb.Person, context: ServicerContext) -> pb.Count:
+        return REPLY
+
+    async def Slow(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
+        return REPLY
+
+    async def Get(self, request: pb.Person, context: ServicerContext) -> pb.Count:
+        return REPLY
+
+    async def Watch(self, request: pb.Person, context: ServicerContext) -> AsyncIterator[pb.Count]:
+        yield REPLY
+
+
+class Figures(TypedDict):
+    host_us: list[float]
+    traced_us: list[float]
+    turn_us: list[float]
+    bytes_each: float
+    gc_ms: list[float]
+
+
+def measure(report: Report) -> None:
+    """Run it all in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_run, args=(theirs,))
+    process.start()
+    if not ours.poll(300):
+        process.kill()
+        raise SystemExit("benchmarks.dispatch gave no figures within 300 s")
+    figures: Figures = json.loads(ours.recv())
+    process.join(10)
+    host, turn = figures["host_us"], figures["turn_us"]
+    report.add("in-process call, whole", host, "us")
+    report.add("bare task with the same turn", turn, "us")
+    report.add(
+        "in-process dispatch beside that task",
+        [a - b for a, b in zip(host, turn, strict=True)],
+        "us",
+        at_most=1,
+    )
+    report.add(
+        "the same call with an unsampled traceparent",
+        [a / b for a, b in zip(figures["traced_us"], host, strict=True)],
+        "x",
+        at_most=1.05,
+    )
+    report.add("memory of an idle entity, 1 M of them", [figures["bytes_each"]], "B", at_most=400)
+    report.add("full garbage collection with 1 M", figures["gc_ms"], "ms", at_most=150)
+
+
+def _run(answer: Connection) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        answer.send(json.dumps(runner.run(_measured())))
+
+
+async def _measured() -> Figures:
+    clock = SystemClock()
+    region = Region()
+    region.begin(Incarnation("me"))
+    owner = Owner(NodeId("n"), Incarnation("me"), "127.0.0.1", 1)
+    epochs = (Epoch(1),) * SHARDS
+    region.observe(
+        [ShardTable("census", 0, SHARDS, Generation(1), (owner,), (1,) * SHARDS, epochs)]
+    )
+    lease = Lease(Incarnation("me"), HOUR_NS, HOUR_NS // 10)
+    lease.sent(1, clock.now_ns())
+    lease.renewed(1, HOUR_NS, clock.now_ns())
+    host = Host(
+        hosted=[host_class(Plain)],
+        region=region,
+        clock=clock,
+        limits=HostLimits(max_entities=2 * IDLE, idle_timeout_s=36_000),
+        node_id="n",
+        metrics=Metrics(),
+    )
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(host.run())
+        await asyncio.sleep(0)
+        host.begin(lease)
+        speed = await _speed(host, clock, tasks)
+        bytes_each, gc_ms = await _memory(host, clock)
+        running.cancel()
+    host_us, traced_us, turn_us = speed
+    return Figures(
+        host_us=host_us, traced_us=traced_us, turn_us=turn_us, bytes_each=bytes_each, gc_ms=gc_ms
+    )
+
+
+def _call(key: str, deadline_ns: int, traceparent: str = "") -> EntityCall:
+    return EntityCall(
+        method="/census.v1.Census/Get",
+        type="census",
+        key=key,
+        shard=shard_of(key.encode(), SHARDS),
+        request=pb.Person(name=key).SerializeToString(),
+        deadline_ns=deadline_ns,
+        epoch=Epoch(1),
+        generation=Generation(1),
+        traceparent=traceparent,
+    )
+
+
+async def _speed(
+    host: Host, clock: SystemClock, tasks: asyncio.TaskGroup
+) -> tuple[list[float], list[float], list[float]]:
+    deadline_ns = clock.now_ns() + HOUR_NS
+    keys = [f"person-{n}" for n in range(RESIDENT)]
+    calls = [_call(key, deadline_ns) for key in keys]
+    traced = [_call(key, deadline_ns, UNSAMPLED) for key in keys]
+    entity, parse = Plain(), pb.Person.FromString
+
+    def hosted(number: int, end: End) -> None:
+        host.submit(calls[number % RESIDENT], end)
+
+    def hosted_traced(number: int, end: End) -> None:
+        host.submit(traced[number % RESIDENT], end)
+
+    async def turn(call: EntityCall, end: End) -> None:
+        context = EntityContext(call, clock)
+        end((await entity.Get(parse(call.request), context)).SerializeToString())
+
+    def bare(number: int, end: End) -> None:
+        tasks.create_task(turn(calls[number % RESIDENT], end))
+
+    await _drive(hosted, RESIDENT)
+    gc.collect()
+    gc.freeze()
+    rounds = [
+        (await _drive(hosted, CALLS), await _drive(hosted_traced, CALLS), await _drive(bare, CALLS))
+        for _ in range(3)
+    ]
+    gc.unfreeze()
+    return [r[0] for r in rounds], [r[1] for r in rounds], [r[2] for r in rounds]
+
+
+async def _drive(start: Start, calls: int) -> float:
+    """CPU microseconds a call, in waves of calls that are under way together."""
+    began = process_time()
+    for first in range(0, calls, WAVE):
+        await _wave(start, first, WAVE)
+    return (process_time() - began) / calls * 1e6
+
+
+def _wave(start: Start, first: int, size: int) -> Awaitable[None]:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    left = size
+
+    def end(answer: Answer | object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            done.set_result(None)
+
+    for number in range(first, first + size):
+        start(number, end)
+    return done
+
+
+async def _memory(host: Host, clock: SystemClock) -> tuple[float, list[float]]:
+    deadline_ns = clock.now_ns() + HOUR_NS
+
+    def create(number: int, end: End) -> None:
+        host.submit(_call(f"idle/{number:012d}", deadline_ns), end)
+
+    gc.collect()
+    gc.disable()
+    before = _resident_bytes()
+    for first in range(0, IDLE, 1000):
+        await _wave(create, first, 1000)
+    gc.collect()
+    each = (_resident_bytes() - before) / IDLE
+    took: list[float] = []
+    for _ in range(5):
+        began = perf_counter()
+        gc.collect()
+        took.append((perf_counter() - began) * 1e3)
+    gc.enable()
+    return each, took
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+if __name__ == "__main__":
+    alone = Report()
+    measure(alone)
+    sys.stdout.write(alone.table() + "\n")
