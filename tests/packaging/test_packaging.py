@@ -76,7 +76,9 @@ def test_a_client_gets_few_packages_and_imports_no_service() -> None:
 
 def test_unit_and_contract_tests_pass_at_the_floors() -> None:
     python = environment(
-        "floors", ".", "services/seed", "services/worker", pins="requirements/floors.txt"
+        "floors",
+        *(".", "services/seed", "services/worker", "examples/thermostat"),
+        pins="requirements/floors.txt",
     )
     output = run(python, "-m", "pytest", "-q", "-x", "tests/unit", "tests/contract")
     assert " passed" in output

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_S = 20.0
+READY_S = 60.0
 EXIT_S = 30.0
 
 
