@@ -72,7 +72,9 @@ class _UnaryStream(_Method[Req, Res], grpc.aio.UnaryStreamMultiCallable[Req, Res
         return call
 
 
-class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Req, Res]):
+class _Refused:
+    """A method that streams from the client, which no entity service has."""
+
     def __init__(self, path: str) -> None:
         self._path = path
 
@@ -80,12 +82,17 @@ class _StreamUnary(grpc.aio.StreamUnaryMultiCallable[Req, Res]):
         _refuse_request_stream(self._path)
 
 
-class _StreamStream(grpc.aio.StreamStreamMultiCallable[Req, Res]):
-    def __init__(self, path: str) -> None:
-        self._path = path
+if TYPE_CHECKING:
 
-    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
-        _refuse_request_stream(self._path)
+    class _StreamUnary(_Refused, grpc.aio.StreamUnaryMultiCallable[Req, Res]): ...
+
+    class _StreamStream(_Refused, grpc.aio.StreamStreamMultiCallable[Req, Res]): ...
+
+else:
+    # grpcio 1.76 has no generic classes of these two.
+    class _StreamUnary(_Refused, grpc.aio.StreamUnaryMultiCallable): ...
+
+    class _StreamStream(_Refused, grpc.aio.StreamStreamMultiCallable): ...
 
 
 class Channel(grpc.aio.Channel):
