@@ -28,7 +28,8 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
     """The context of one call.
 
     The host reads `aborted` (the status of an `abort`, which stands whatever the method does
-    afterwards), `status` (what `set_code` and `set_details` made), `initial` and `trailing`.
+    afterwards), `status` (what `set_code` and `set_details` made), `initial` and `trailing`; none
+    of them unless it is `touched`.
     """
 
     aborted: Failed | None = None
@@ -37,12 +38,14 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
     _initial_sent = False
     _code: int | None = None
     _details = ""
-    _ended = False
     _callbacks: tuple[Callable[[_Base], object], ...] = ()
 
     def __init__(self, call: EntityCall, clock: Clock) -> None:
         self._call = call
         self._clock = clock
+        self.touched = False
+        """The method has said something by it."""
+        self.ended = False
 
     @property
     def status(self) -> Failed | None:
@@ -57,8 +60,8 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
         )  # fmt: skip
 
     def end(self) -> None:
-        """Note that the call has ended, and tell those who asked."""
-        self._ended = True
+        """The call has ended: tell those who asked."""
+        self.ended = True
         for callback in self._callbacks:
             callback(self)
 
@@ -79,6 +82,7 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
         self._abort(number_of_code(code), details or "", _pairs(trailing or ()))
 
     def _abort(self, code: int, message: str, trailing: Metadata) -> NoReturn:
+        self.touched = True
         if self.aborted is None:
             details, rest = _split_details((*self.trailing, *trailing))
             self.aborted = Failed(
@@ -88,9 +92,11 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Answer this status with a normal return: the turn succeeds and keeps its changes."""
+        self.touched = True
         self._code = number_of_code(code)
 
     def set_details(self, details: str) -> None:
+        self.touched = True
         self._details = details
 
     def code(self) -> grpc.StatusCode:
@@ -108,10 +114,12 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
         """Once only; it leaves with the reply or the first item."""
         if self._initial_sent:
             raise grpc.aio.UsageError("Send initial metadata failed: already sent")
+        self.touched = True
         self._initial_sent = True
         self.initial = _pairs(initial_metadata)
 
     def set_trailing_metadata(self, trailing_metadata: _Pairs) -> None:
+        self.touched = True
         self.trailing = _pairs(trailing_metadata)
 
     def trailing_metadata(self) -> grpc.aio.Metadata:
@@ -125,6 +133,7 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
         return max(0.0, (deadline_ns - self._clock.now_ns()) / 1e9)
 
     def add_done_callback(self, callback: Callable[[_Base], object]) -> None:
+        self.touched = True
         self._callbacks = (*self._callbacks, callback)
 
     def cancelled(self) -> bool:
@@ -132,7 +141,7 @@ class EntityContext(grpc.aio.ServicerContext[object, object]):
         return False
 
     def done(self) -> bool:
-        return self._ended
+        return self.ended
 
     async def read(self) -> NoReturn:
         raise NotImplementedError("context.read(): an entity's method gets one request")

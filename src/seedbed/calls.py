@@ -42,9 +42,12 @@ class EntityCall:
     from_seed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Replied:
-    """The entity's method returned: its reply, serialised."""
+    """The entity's method returned: its reply, serialised.
+
+    Nobody changes it; it is not frozen since that triples what it costs to make one (0.4 µs more).
+    """
 
     response: bytes
     epoch: Epoch = NO_EPOCH

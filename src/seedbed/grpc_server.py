@@ -25,11 +25,11 @@ from seedbed.transport import (
     BidiMethod,
     BidiStream,
     Methods,
+    Prompt,
     Server,
     ServerStream,
     ServerStreamMethod,
     StatusError,
-    Unary,
     UnaryMethod,
 )
 
@@ -111,30 +111,24 @@ def _refuse_if_taken(bind: str, port: int) -> None:
             raise SettingsError(f"cannot listen on {bind}:{port}: {error.strerror}") from error
 
 
-def deadline_of(left_s: float | None, clock: Clock) -> int | None:
-    """The deadline of a context's `time_remaining` (None without one, whatever its stub says)."""
-    return None if left_s is None else clock.now_ns() + int(left_s * _NS)
-
-
 class _AnyMethod(grpc.GenericRpcHandler):
     """Finds the handler of every call, those of unknown paths included."""
 
     def __init__(self, methods: tuple[Methods, ...], clock: Clock) -> None:
-        self._methods = methods
+        self._finds = tuple(one.find for one in methods)
         self._clock = clock
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         path = handler_call_details.method
-        for methods in self._methods:
-            match methods.find(path):
-                case UnaryMethod(handler):
-                    return _UnaryCall(handler_call_details, self._clock, handler)
-                case ServerStreamMethod(handler):
-                    return _StreamCall(handler_call_details, self._clock, handler)
-                case BidiMethod(handler):
-                    return _BidiCall(handler_call_details, self._clock, handler)
-                case None:
-                    continue
+        for find in self._finds:
+            method = find(path)
+            if isinstance(method, UnaryMethod):
+                handler = method.prompt or method.handler
+                return _UnaryCall(handler_call_details, self._clock, handler)
+            if isinstance(method, ServerStreamMethod):
+                return _StreamCall(handler_call_details, self._clock, method.handler)
+            if isinstance(method, BidiMethod):
+                return _BidiCall(handler_call_details, self._clock, method.handler)
         return _UnknownCall(handler_call_details, self._clock)
 
 
@@ -169,7 +163,11 @@ class _Call(_RpcMethodHandler):
 
     @property
     def deadline_ns(self) -> int | None:
-        return deadline_of(self._context.time_remaining(), self._clock)
+        left_s = self._context.time_remaining()
+        # Without a deadline it is None, whatever the stub says.
+        if left_s is None:  # pyright: ignore[reportUnnecessaryComparison]
+            return None
+        return self._clock.now_ns() + int(left_s * _NS)
 
     @property
     def peer(self) -> str:
@@ -199,15 +197,19 @@ class _Call(_RpcMethodHandler):
 class _UnaryCall(_Call):
     __slots__ = ("_handler",)
 
-    def __init__(self, details: grpc.HandlerCallDetails, clock: Clock, handler: Unary) -> None:
-        super().__init__(details, clock)
+    def __init__(self, details: grpc.HandlerCallDetails, clock: Clock, handler: Prompt) -> None:
+        self._details = details
+        self._clock = clock
+        self._initial = ()
         self._handler = handler
 
     # grpc.aio awaits coroutine functions; the stub knows only the blocking server's shape.
     async def unary_unary(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]
         self._context = context
         try:
-            reply = await self._handler(self, request)
+            reply = self._handler(self, request)
+            if not isinstance(reply, bytes):
+                reply = await reply
         except Exception as error:
             await self._fail(error)
             raise

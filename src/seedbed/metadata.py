@@ -13,6 +13,7 @@ IDEMPOTENCY_KEY: Final = "idempotency-key"
 _HOP: Final = frozenset(
     {
         "content-type",
+        "content-length",
         "te",
         "user-agent",
         "host",
@@ -36,7 +37,8 @@ class CallMetadata:
     idempotency_key: str = ""
 
 
-_NOTHING: Final = CallMetadata()
+NOTHING: Final = CallMetadata()
+"""Of a call with no metadata that matters."""
 
 
 def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> CallMetadata:
@@ -54,5 +56,5 @@ def read_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> CallMetadata:
                 key = value
             own.append((name, value))
     if not own and not traceparent:
-        return _NOTHING
+        return NOTHING
     return CallMetadata(tuple(own), traceparent, tracestate, key)

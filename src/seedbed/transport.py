@@ -66,6 +66,9 @@ class ServerCall(Protocol):
 Unary: TypeAlias = Callable[[ServerCall, bytes], Awaitable[bytes]]
 """Request to reply; raises `StatusError` to answer a status. Cancelled when the caller goes."""
 
+Prompt: TypeAlias = Callable[[ServerCall, bytes], bytes | Awaitable[bytes]]
+"""The same, but for a reply that is there at once nothing is awaited."""
+
 ServerStream: TypeAlias = Callable[[ServerCall, bytes], AsyncIterator[bytes]]
 """Request to items; raises `StatusError` to end with a status. Cancelled when the caller goes."""
 
@@ -75,7 +78,10 @@ BidiStream: TypeAlias = Callable[[ServerCall, AsyncIterator[bytes]], AsyncIterat
 
 @dataclass(frozen=True, slots=True)
 class UnaryMethod:
+    """`prompt` does the same as `handler`, for servers that can do with a reply at once."""
+
     handler: Unary
+    prompt: Prompt | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,24 +13,82 @@ from datetime import datetime
 from typing import Protocol
 
 
-@dataclass(frozen=True, slots=True)
 class Turn:
-    """The turn that runs in this task. Times are aware, in UTC."""
+    """The turn that runs in this task; nobody changes it. Times are aware, in UTC."""
 
-    entity_type: str
-    shard: int
-    epoch: int
-    """The fence: rises with every owner that the shard is given."""
-    worker: str
-    """Node id of the worker."""
-    request_id: str
-    """Empty in hooks."""
-    caller: str
-    """SPIFFE id of the caller; empty if it has none, and in hooks."""
-    deadline: datetime | None
-    now: datetime
-    """Fixed for the turn."""
-    read_only: bool
+    # No dataclass: a host gives one whose costly values are made when they are asked for.
+    __slots__ = (
+        "_caller", "_deadline", "_entity_type", "_epoch", "_now", "_read_only", "_request_id",
+        "_shard", "_worker",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        entity_type: str,
+        shard: int,
+        epoch: int,
+        worker: str,
+        request_id: str,
+        caller: str,
+        deadline: datetime | None,
+        now: datetime,
+        *,
+        read_only: bool,
+    ) -> None:
+        self._entity_type = entity_type
+        self._shard = shard
+        self._epoch = epoch
+        self._worker = worker
+        self._request_id = request_id
+        self._caller = caller
+        self._deadline = deadline
+        self._now = now
+        self._read_only = read_only
+
+    @property
+    def entity_type(self) -> str:
+        return self._entity_type
+
+    @property
+    def shard(self) -> int:
+        return self._shard
+
+    @property
+    def epoch(self) -> int:
+        """The fence: rises with every owner that the shard is given."""
+        return self._epoch
+
+    @property
+    def worker(self) -> str:
+        """Node id of the worker."""
+        return self._worker
+
+    @property
+    def request_id(self) -> str:
+        """Empty in hooks."""
+        return self._request_id
+
+    @property
+    def caller(self) -> str:
+        """SPIFFE id of the caller; empty if it has none, and in hooks."""
+        return self._caller
+
+    @property
+    def deadline(self) -> datetime | None:
+        return self._deadline
+
+    @property
+    def now(self) -> datetime:
+        """Fixed for the turn."""
+        return self._now
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    def __repr__(self) -> str:
+        names = (name.removeprefix("_") for name in Turn.__slots__)
+        return f"Turn({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     async def confirm(self) -> None:
         """Return once the store says that this owner's fence still holds."""
@@ -61,6 +119,11 @@ class RunningTurn(Protocol):
 
     @property
     def read_only(self) -> bool: ...
+
+    @property
+    def present(self) -> Turn | None:
+        """What `turn()` gave, if it was asked before in this turn."""
+        ...
 
     def turn(self) -> Turn: ...
 

@@ -16,7 +16,7 @@ from seedbed.turn import CURRENT
 from seedbed_worker.cells import Cell
 from seedbed_worker.core.passivation import BUSY
 from seedbed_worker.hosted import HostedClass, HostedMethod
-from seedbed_worker.jobs import Answer, Household, Job
+from seedbed_worker.jobs import Household, Job, nobody
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ async def make(job: Job, hosted: HostedClass, cell: Cell) -> AnyEntity:
 class Departure(Job):
     """An entity's last turn: runs `deactivating()`, if there is one, then the entity is gone."""
 
+    __slots__ = ("_gone",)
+
     def __init__(self, home: Household, cell: Cell, gone: Callable[[Cell], None]) -> None:
         rt = home.rt
         deadline_ns = rt.clock.now_ns() + int(rt.limits.handoff_timeout_s * 1e9)
@@ -71,20 +73,18 @@ class Departure(Job):
             request=b"",
             deadline_ns=deadline_ns,
         )
-        super().__init__(home, _HOOK, call, _nobody)
+        super().__init__(home, _HOOK, call, nobody)
         self.cell = cell
+        self.shard = cell.shard
         self._gone = gone
 
     def granted(self) -> None:
         if self.home.hosted.has_deactivating:
-            assert self.call.deadline_ns is not None
-            self.home.rt.timers.watch(self.call.deadline_ns, self)
             super().granted()
         else:
             self._leave()
 
     async def run(self) -> None:
-        self.entered = True
         CURRENT.set(self)
         assert self.cell is not None
         try:
@@ -105,7 +105,3 @@ class Departure(Job):
         self._gone(self.cell)
         self.home.leave(self)
         self.home.forget(self)
-
-
-def _nobody(answer: Answer) -> None:
-    """Nobody waits for a departure."""

@@ -28,16 +28,17 @@ class Shard:
         self.view: View | None = None
         """By this view of the region it was ours: as long as there is no other, it still is."""
 
-    def ours(self, type_: str, region: Region) -> bool:
-        """By the newest tables. The lease is another question."""
-        if self.lost:
+    def serves(self, now_ns: int, type_: str, region: Region) -> bool:
+        """It is ours by the newest tables, under the lease it was given for: turns may begin on
+        it, and answers leave."""
+        if self.lost or not self.lease.valid(now_ns):
             return False
         view = region.view
-        if self.view is not view:
+        if view is not self.view:
             if not region.may_reply(self.incarnation, type_, self.number, self.epoch):
                 return False
             self.view = view
-        return region.incarnation is not None
+        return self.incarnation != region.fenced
 
 
 class Cell(Mailbox["Job"]):
@@ -51,7 +52,8 @@ class Cell(Mailbox["Job"]):
     __slots__ = ("dead", "departing", "entity", "guests", "key", "shard", "watchers")
 
     def __init__(self, key: str, shard: Shard, entity: AnyEntity | None) -> None:
-        super().__init__()
+        self._holders = 0  # as Mailbox does: a call less for each of ours
+        self._waiting = None
         self.key = key
         self.shard = shard
         self.entity = entity

@@ -77,14 +77,15 @@ class Worker:
             max_message_bytes=None, tls=config.tls, authority=config.authority, clock=clock
         )
         self.server = transport.server(
-            LinkServer(self.host, clock=clock, node_id=config.node_id),
-            self.health.grpc,
+            # First, since it is asked about every call; the others only about streams.
             EntityPort(
                 self.host,
                 clock=clock,
                 max_message_bytes=config.max_message_bytes,
                 default_deadline_s=config.default_deadline_s,
             ),
+            LinkServer(self.host, clock=clock, node_id=config.node_id),
+            self.health.grpc,
         )
         self.management = Management(
             alive=self.health.alive, ready=self.health.ready, metrics=self.metrics.render

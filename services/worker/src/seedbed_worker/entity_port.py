@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Final
 
 from seedbed.calls import EntityCall, Failed, Metadata, NotHere, Replied
 from seedbed.clock import Clock
 from seedbed.errors import CallError, Reason
 from seedbed.frames import STREAM_CREDIT
+from seedbed.ids import NO_GENERATION
 from seedbed.keys import read_key
-from seedbed.metadata import IDEMPOTENCY_KEY, read_metadata
+from seedbed.metadata import IDEMPOTENCY_KEY, NOTHING, read_metadata
 from seedbed.sharding import shard_of
 from seedbed.status import failed, status_error
 from seedbed.transport import Method, ServerCall, ServerStreamMethod, StatusError, UnaryMethod
 from seedbed_worker.host import Host
 from seedbed_worker.hosted import HostedClass, HostedMethod
-from seedbed_worker.jobs import Answer
+from seedbed_worker.jobs import Answer, Job, nobody
 
 DEFAULT_DEADLINE_KEY: Final = "seedbed-default-deadline-ms"
 MAX_ID_BYTES: Final = 255
@@ -53,7 +54,7 @@ def _method(port: EntityPort, hosted: HostedClass, method: HostedMethod) -> Meth
     entry = _Entry(port, hosted, method)
     if method.contract.server_streaming:
         return ServerStreamMethod(entry.stream)
-    return UnaryMethod(entry.unary)
+    return UnaryMethod(entry.unary, entry.prompt)
 
 
 class _Entry:
@@ -69,22 +70,26 @@ class _Entry:
 
     async def unary(self, call: ServerCall, request: bytes) -> bytes:
         """Request to reply."""
+        reply = self.prompt(call, request)
+        return reply if isinstance(reply, bytes) else await reply
+
+    def prompt(self, call: ServerCall, request: bytes) -> bytes | Awaitable[bytes]:
+        """Request to reply, which is there at once if the entity's turn waits for nothing."""
         port = self._port
         trailing: Metadata = ()
         deadline_ns = call.deadline_ns
         if deadline_ns is None:
             deadline_ns = port.clock.now_ns() + port.default_deadline_ns
             trailing = port.default_deadline
-        answer = await port.host.unary(self._entity_call(call, request, deadline_ns))
-        if not isinstance(answer, NotHere) and answer.initial:
-            call.set_initial(answer.initial)
-        if not isinstance(answer, Replied):
-            error = _error(answer)
-            error.trailing = (*error.trailing, *trailing)
-            raise error
-        if trailing or answer.trailing:
-            call.set_trailing((*answer.trailing, *trailing))
-        return answer.response
+        job = port.host.submit(self._entity_call(call, request, deadline_ns), nobody)
+        if job is None:
+            return _reply(call, NotHere(NO_GENERATION), trailing)
+        if job.answer is None:
+            return self._later(call, job, trailing)
+        return _reply(call, job.answer, trailing)
+
+    async def _later(self, call: ServerCall, job: Job, trailing: Metadata) -> bytes:
+        return _reply(call, await self._port.host.answer_of(job), trailing)
 
     async def stream(self, call: ServerCall, request: bytes) -> AsyncGenerator[bytes]:
         """Request to items."""
@@ -129,24 +134,41 @@ class _Entry:
         if table is None:
             raise not_owner()
         said = read_metadata(call.metadata)
-        if len(said.idempotency_key) > MAX_ID_BYTES:
-            raise CallError(
-                Reason.BAD_REQUEST,
-                f"{IDEMPOTENCY_KEY} has {len(said.idempotency_key)} characters, more than"
-                f" {MAX_ID_BYTES}: shorten it",
-            )
-        return EntityCall(
-            method=self._path,
-            type=self._type,
-            key=key.text,
-            shard=shard_of(key.canonical, table.shard_count),
-            request=request,
-            deadline_ns=deadline_ns,
-            request_id=said.idempotency_key,  # else the host mints one when it is asked for
-            traceparent=said.traceparent,
-            tracestate=said.tracestate,
-            metadata=said.own,
+        # Without their names: that costs 0.4 µs less.
+        entity_call = EntityCall(
+            self._path,
+            self._type,
+            key.text,
+            shard_of(key.canonical, table.shard_count),
+            request,
+            deadline_ns,
         )
+        if said is not NOTHING:
+            if len(said.idempotency_key) > MAX_ID_BYTES:
+                raise CallError(
+                    Reason.BAD_REQUEST,
+                    f"{IDEMPOTENCY_KEY} has {len(said.idempotency_key)} characters, more than"
+                    f" {MAX_ID_BYTES}: shorten it",
+                )
+            entity_call.request_id = said.idempotency_key  # else one is minted if it is asked for
+            entity_call.traceparent = said.traceparent
+            entity_call.tracestate = said.tracestate
+            entity_call.metadata = said.own
+        return entity_call
+
+
+def _reply(call: ServerCall, answer: Answer, trailing: Metadata) -> bytes:
+    if not isinstance(answer, Replied):
+        if isinstance(answer, Failed) and answer.initial:
+            call.set_initial(answer.initial)
+        error = _error(answer)
+        error.trailing = (*error.trailing, *trailing)
+        raise error
+    if answer.initial:
+        call.set_initial(answer.initial)
+    if trailing or answer.trailing:
+        call.set_trailing((*answer.trailing, *trailing))
+    return answer.response
 
 
 class _Reader:

@@ -22,7 +22,7 @@ from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region
 from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
 from seedbed_worker.hosted import HostedClass, HostedMethod
-from seedbed_worker.jobs import Answer, Job, OnEnd
+from seedbed_worker.jobs import Answer, Job, OnEnd, nobody
 from seedbed_worker.refusals import all_busy, unknown_method
 from seedbed_worker.runtime import CallMetrics, HostLimits, Runtime
 from seedbed_worker.streams import OnItem, StreamCall
@@ -55,7 +55,9 @@ class Host:
             metrics=metrics, tracer=tracer,
         )  # fmt: skip
         self.homes = {
-            one.contract.type: Home(self.rt, one, make_room=self._make_room, readmit=self._admit)
+            one.contract.type: Home(
+                self.rt, one, make_room=self._make_room, readmit=self._admit_later
+            )
             for one in hosted
         }
         self.methods: dict[str, tuple[HostedClass, HostedMethod]] = {
@@ -73,9 +75,7 @@ class Host:
                 try:
                     await asyncio.get_running_loop().create_future()
                 finally:
-                    self.rt.stopping = True
-                    self.rt.tasks = None
-                    self.rt.timers.stop()
+                    self.rt.stop()
                     if self._sweeper is not None:
                         self._sweeper.cancel()
         finally:
@@ -89,7 +89,7 @@ class Host:
     # Calls.
 
     def submit(self, call: EntityCall, on_end: OnEnd) -> Job | None:
-        """Start a unary call; `on_end` gets its answer, at once if it is refused.
+        """Start a unary call; `on_end` gets its answer, which may be before this returns.
 
         The job's `abandon()` says that its caller is gone.
         """
@@ -99,7 +99,9 @@ class Host:
             return None
         method = home.hosted.methods.get(call.method) or unknown_method(call)
         job = UnaryCall(home, method, call, on_end)
-        self._admit(job)
+        if self._admit(job, home):
+            job.handed = True
+            self.rt.runners.run_now(job)
         return job
 
     def open(
@@ -112,23 +114,29 @@ class Host:
             return None
         method = home.hosted.methods.get(call.method) or unknown_method(call)
         job = StreamCall(home, method, call, on_item, on_end, credit)
-        self._admit(job)
+        self._admit_later(job)
         return job
 
     async def unary(self, call: EntityCall) -> Answer:
         """Run a unary call. If the caller is cancelled, a turn that has begun goes on."""
+        job = self.submit(call, nobody)
+        if job is None:
+            return NotHere(self.rt.region.generation(call.type, call.shard))
+        return job.answer or await self.answer_of(job)
+
+    async def answer_of(self, job: Job) -> Answer:
+        """Wait for a call that has not been answered at once."""
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def answered(answer: Answer) -> None:
             if not waiter.done():
                 waiter.set_result(answer)
 
-        job = self.submit(call, answered)
+        job.on_end = answered
         try:
             return await waiter
         finally:
-            if job is not None:
-                job.abandon()
+            job.abandon()
 
     # What the session tells.
 
@@ -145,7 +153,7 @@ class Host:
             if lost:
                 home.lose(lost)
                 log.info("shards lost", extra={"entity_type": type_, "shards": len(lost)})
-        self.holds.admit_again(self._admit)
+        self.holds.admit_again(self._admit_later)
 
     def drop_all(self, reason: Reason = Reason.FENCED) -> None:
         """The incarnation is over: stop its turns, forget its entities; calls that wait move on."""
@@ -185,27 +193,44 @@ class Host:
 
     # Inside.
 
-    def _admit(self, job: Job) -> None:
+    def _admit_later(self, job: Job) -> None:
+        """Admit a call that begins, if it may, after what is ready already."""
+        home = self.homes[job.call.type]
+        if self._admit(job, home):
+            job.granted()
+
+    def _admit(self, job: Job, home: Home) -> bool:
+        """Let a call stand in line, hold it or refuse it; True if it may begin at once."""
+        rt, call = self.rt, job.call
+        lease, region = rt.lease, rt.region
+        shard = home.shards.get(call.shard)
+        if not (
+            # What the region would say, as long as it has the view by which it admitted before.
+            shard is not None
+            and lease is not None
+            and shard.lease is lease
+            and lease.attached
+            and shard.view is region.view
+            and shard.incarnation != region.fenced
+            and call.epoch <= shard.epoch
+            and not region.draining
+        ):
+            shard = self._ask_region(job, home)
+        if shard is not None:
+            try:
+                return home.accept(job, shard)
+            except CallError as error:
+                job.end(failed(error))
+        return False
+
+    def _ask_region(self, job: Job, home: Home) -> Shard | None:
+        """The call's shard; None if the call is held or refused."""
         rt, call = self.rt, job.call
         lease = rt.lease
-        home = self.homes.get(call.type)
-        region = rt.region
-        if home is not None and lease is not None and lease.attached and not region.draining:
-            # What the region would say, as long as it has the view by which it admitted before.
-            shard = home.shards.get(call.shard)
-            if (
-                shard is not None
-                and shard.lease is lease
-                and shard.view is region.view
-                and call.epoch <= shard.epoch
-                and region.incarnation is not None
-            ):
-                self._accept(home, job, shard)
-                return
-        verdict = region.admit(
+        verdict = rt.region.admit(
             call.type, call.shard, call.epoch, call.generation, from_seed=call.from_seed
         )
-        if isinstance(verdict, Refused) or home is None or lease is None or rt.tasks is None:
+        if isinstance(verdict, Refused) or lease is None or not rt.running:
             job.end(NotHere(rt.region.generation(call.type, call.shard)))
         elif not isinstance(verdict, Admitted):
             self.holds.hold(job, verdict.epoch if isinstance(verdict, EpochAhead) else None)
@@ -214,13 +239,8 @@ class Host:
         elif not lease.attached:
             self.holds.hold(job, None)
         else:
-            self._accept(home, job, home.shard(call.shard, verdict, lease))
-
-    def _accept(self, home: Home, job: Job, shard: Shard) -> None:
-        try:
-            home.accept(job, shard)
-        except CallError as error:
-            job.end(failed(error))
+            return home.shard(call.shard, verdict, lease)
+        return None
 
     def _make_room(self) -> None:
         """The least recently used leaves for a new one; raises `CallError` if none can."""

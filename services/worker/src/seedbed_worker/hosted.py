@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -26,6 +26,13 @@ class HostedMethod:
     response: type[Message]
     unary: UnaryFunction | None = None
     stream: StreamFunction | None = None
+    exclusive: bool = field(init=False)
+    """Its turns may change things."""
+    parse: Callable[[bytes], Message] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "exclusive", not self.contract.read_only)
+        object.__setattr__(self, "parse", self.request.FromString)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ until the task really is over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -23,14 +22,14 @@ from seedbed.status import failed
 from seedbed.turn import Turn
 from seedbed_worker.answers import WrongReply, failure
 from seedbed_worker.cells import Cell, Shard
-from seedbed_worker.core.mailbox import Standing, Ticket
+from seedbed_worker.core.mailbox import OUT, Ticket
 from seedbed_worker.hosted import HostedClass, HostedMethod
-from seedbed_worker.runtime import Runtime
+from seedbed_worker.present_turn import PresentTurn
+from seedbed_worker.runners import Work
+from seedbed_worker.runtime import CallCounter, Runtime
 
 Answer: TypeAlias = Replied | Failed | NotHere
 OnEnd: TypeAlias = Callable[[Answer], object]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Household(Protocol):
@@ -41,6 +40,11 @@ class Household(Protocol):
 
     @property
     def hosted(self) -> HostedClass: ...
+
+    @property
+    def counters(self) -> Mapping[str, CallCounter]:
+        """Of the class's methods, by path."""
+        ...
 
     async def activate(self, job: Job, cell: Cell) -> AnyEntity:
         """Make the cell's entity; the job holds it alone."""
@@ -74,54 +78,60 @@ class Household(Protocol):
         """Nothing ran: admit it once more."""
         ...
 
-    def count(self, job: Job, answer: Answer) -> None:
-        """The job has been answered."""
-        ...
-
 
 class Job(Ticket):
     """One call. Also the `RunningTurn` that user code finds in its task."""
 
-    # No __slots__: class attributes are defaults, so that making one sets only what differs.
-    cell: Cell | None = None
-    entity: AnyEntity | None = None
-    """Whose turn it is; None until it is made."""
-    context: EntityContext | None = None
-    task: asyncio.Task[None] | None = None
-    wake: asyncio.Future[None] | None = None
-    ended = False
-    gone = False
-    """Nothing of it is left but its answer."""
-    open = False
-    entered = False
-    """Its task has taken its first step: one that is cancelled before never does."""
-    began = False
-    """User code has run."""
-    saved = False
-    leaving = False
-    in_hook = False
-    started_ns = 0
-    ended_ns = 0
-    """When the answer of its last turn was made; 0: not yet."""
-    expiry: int | None = None
-    """Its place among the deadlines."""
-    streaming: ClassVar = False
-    _turn: Turn | None = None
+    # With slots: to read a default from the class costs ten times as much as to set all of them.
+    __slots__ = (
+        "answer", "began", "call", "cell", "context", "ended", "ended_ns", "entity", "expiry",
+        "handed", "home", "in_hook", "leaving", "method", "on_end", "open", "present", "saved",
+        "shard", "started_ns", "streaming", "task", "wake",
+    )  # fmt: skip
+
+    shard: Shard
+    """Its cell's; from when it has one."""
 
     def __init__(
         self, home: Household, method: HostedMethod, call: EntityCall, on_end: OnEnd
     ) -> None:
-        self.exclusive = not method.contract.read_only
-        self.standing = Standing.OUT
+        self.exclusive = method.exclusive
+        self.standing = OUT
         self.home = home
         self.method = method
         self.call = call
         self.on_end = on_end
+        self.streaming = False
+        self.cell: Cell | None = None
+        self.entity: AnyEntity | None = None
+        """Whose turn it is; None until it is made."""
+        self.context: EntityContext | None = None
+        self.handed = False
+        """It has been given to a runner, which will run it or finds that it has ended."""
+        self.task: asyncio.Task[None] | None = None
+        """The task in which it runs; None before the first step and after the last."""
+        self.wake: asyncio.Future[None] | None = None
+        self.open = False
+        self.began = False
+        """User code has run."""
+        self.in_hook = False
+        self.saved = False
+        self.leaving = False
+        self.ended = False
+        self.answer: Answer | None = None
+        """What ended it; None too if its caller had gone by then."""
+        self.started_ns = 0
+        self.ended_ns = 0
+        """When the answer of its last turn was made; 0: not yet."""
+        self.expiry: int | None = None
+        """Its place among the deadlines."""
+        self.present: Turn | None = None
+        """What `turn()` gave in this turn."""
 
     # What the host tells it.
 
-    async def run(self) -> None:
-        """Be the body of its task."""
+    def run(self) -> Work:
+        """What its task does."""
         raise NotImplementedError
 
     def granted(self) -> None:
@@ -129,15 +139,30 @@ class Job(Ticket):
         if self.wake is not None:
             if not self.wake.done():
                 self.wake.set_result(None)
-        elif not self.home.rt.stopping:  # else the host answers it when it has stopped
-            self.task = self.home.rt.spawn(self.run())
+        elif self.home.rt.running:  # else the host answers it when it has stopped
+            self.handed = True
+            self.home.rt.runners.add(self)
+
+    def suspended(self) -> None:
+        """It waits, in line or in its turn: from now on its deadline is watched."""
+        deadline_ns = self.call.deadline_ns
+        if deadline_ns is not None and self.expiry is None and not self.ended:
+            self.expiry = self.home.rt.timers.add(deadline_ns, self)
 
     def end(self, answer: Answer) -> None:
-        """Answer the caller, once."""
-        if not self.ended:
-            self.ended = True
-            self.home.count(self, answer)
-            self.on_end(answer)
+        """Answer the caller, once, and count it."""
+        if self.ended:
+            return
+        self.ended = True
+        self.answer = answer
+        counter = self.home.counters.get(self.call.method)
+        if counter is not None and not isinstance(answer, NotHere):
+            code = answer.code if isinstance(answer, Failed) else 0
+            if self.streaming:
+                counter.ended(code)
+            else:
+                counter.observe(code, max(0, self.ended_ns - self.started_ns))
+        self.on_end(answer)
 
     def expire(self) -> None:
         """Its deadline has come."""
@@ -154,50 +179,40 @@ class Job(Ticket):
 
     def cancel(self) -> None:
         """Nobody waits for it any more (it has ended): stop what there is of it."""
-        if self.task is None:
+        if not self.handed:
             self.home.part(self)
             self.home.forget(self)
-        elif self.entered:
+        elif self.task is not None:
             self.task.cancel()
-        # else its task sees at its first step that it has ended
+        # else it sees at its first step that it has ended
 
     def abandon(self) -> None:
         """The caller is gone: what has not begun never will; a turn that has goes on."""
-        if self.task is not None:
-            self.on_end = _nobody
+        if self.handed:
+            self.on_end = nobody
         elif not self.ended:
             self.ended = True
             self.cancel()
 
     # Around its turns.
 
-    @property
-    def shard(self) -> Shard:
-        assert self.cell is not None
-        return self.cell.shard
-
     def may_begin(self) -> Failed | NotHere | None:
         """Check everything that a turn needs; None if it may begin, `started_ns` then is set."""
         rt, call = self.home.rt, self.call
         self.started_ns = now_ns = rt.clock.now_ns()
-        self._turn = None
-        if call.deadline_ns is not None and call.deadline_ns <= now_ns:
+        self.present = None
+        deadline_ns = call.deadline_ns
+        if deadline_ns is not None and deadline_ns <= now_ns:
             message = "the deadline passed before the call began; nothing ran"
             return failed(CallError(Reason.DEADLINE, message))
-        if not self.owned(now_ns):
+        if not self.shard.serves(now_ns, call.type, rt.region):
             return NotHere(rt.region.generation(call.type, call.shard))
         return None
-
-    def owned(self, now_ns: int) -> bool:
-        """The reply gate: the shard is still ours, under the lease it was given for."""
-        assert self.cell is not None
-        shard = self.cell.shard
-        return shard.lease.valid(now_ns) and shard.ours(self.call.type, self.home.rt.region)
 
     def parse(self) -> Message:
         """The request; raises `CallError`."""
         try:
-            return self.method.request.FromString(self.call.request)
+            return self.method.parse(self.call.request)
         except DecodeError as error:
             name = self.method.request.DESCRIPTOR.full_name
             message = f"the request is no {name}: {error}; nothing ran"
@@ -224,36 +239,38 @@ class Job(Ticket):
 
     def commit(self) -> None:
         """The turn succeeded: what its plain calls asked for takes effect."""
+        if not self.saved:
+            return
+        self.saved = False
         cell = self.cell
-        if self.saved and not self.ended and cell is not None and cell.entity is not None:
+        if not self.ended and cell is not None and cell.entity is not None:
             cell.entity.seedbed_seq += 1
             if cell.watchers:
                 watchers, cell.watchers = cell.watchers, None
                 for job in watchers:
                     job.granted()
-        self.saved = False
 
     def failure(self, error: BaseException) -> Answer:
         """What answers a turn that raised; its plain calls are dropped."""
         self.saved = self.leaving = False
         if isinstance(error, KeyboardInterrupt):
             raise error
-        if isinstance(error, asyncio.CancelledError) and (self.ended or self.home.rt.stopping):
+        if isinstance(error, asyncio.CancelledError) and (self.ended or not self.home.rt.running):
             # Who still waits while the host itself stops learns that the call may have run.
             return failed(CallError(Reason.FENCED, "the worker stops"), started=True)
         return failure(error, self.call, self.context, started=self.began)
 
-    def gated(self, answer: Answer) -> Answer:
-        """The answer, if it may leave: it was made from memory that must still be ours."""
-        if not self.began:
-            return answer
-        self.ended_ns = now_ns = self.home.rt.clock.now_ns()
-        if not self.ended and not self.owned(now_ns):
-            message = "the shard was lost while the call ran"
-            return failed(CallError(Reason.FENCED, message), started=True)
-        if isinstance(answer, Failed):
-            return replace(answer, epoch=self.shard.epoch)
-        return answer
+    def settle(self, answer: Answer) -> None:
+        """End with what came of its turn, if that may leave: the memory must still be ours."""
+        if self.began:
+            rt = self.home.rt
+            self.ended_ns = now_ns = rt.clock.now_ns()
+            if not self.ended and not self.shard.serves(now_ns, self.call.type, rt.region):
+                message = "the shard was lost while the call ran"
+                answer = failed(CallError(Reason.FENCED, message), started=True)
+            elif isinstance(answer, Failed):
+                answer = replace(answer, epoch=self.shard.epoch)
+        self.end(answer)
 
     # What user code asks of its turn.
 
@@ -262,14 +279,14 @@ class Job(Ticket):
         return not self.exclusive
 
     def turn(self) -> Turn:
-        turn = self._turn
+        turn = self.present
         if turn is None:
-            turn = self._turn = self._describe()
+            turn = self.present = PresentTurn(self)
         return turn
 
     def forget_turn(self) -> None:
         """Another turn begins: `turn()` describes it anew."""
-        self._turn = None
+        self.present = None
 
     def save(self) -> None:
         self.saved = True
@@ -280,27 +297,6 @@ class Job(Ticket):
     def changes(self, after: int) -> AsyncIterator[int]:
         raise RuntimeError("changes(): not in a hook; use it in a server-streaming method")
 
-    def _describe(self) -> Turn:
-        rt, call, shard = self.home.rt, self.call, self.shard
-        ago_ns = rt.clock.now_ns() - self.started_ns
-        now = _EPOCH + timedelta(milliseconds=rt.clock.wall_ms(), microseconds=-ago_ns // 1000)
-        if not call.request_id:
-            call.request_id = rt.request_ids.mint()
-        deadline: datetime | None = None
-        if call.deadline_ns is not None:
-            deadline = now + timedelta(microseconds=(call.deadline_ns - self.started_ns) // 1000)
-        return Turn(
-            entity_type=call.type,
-            shard=shard.number,
-            epoch=shard.epoch,
-            worker=rt.node_id,
-            request_id="" if self.in_hook else call.request_id,
-            caller="" if self.in_hook else call.caller,
-            deadline=deadline,
-            now=now,
-            read_only=self.read_only,
-        )
 
-
-def _nobody(answer: Answer) -> None:
+def nobody(answer: Answer) -> None:
     """Nobody waits any more."""

@@ -79,9 +79,9 @@ class LinkServer:
     ) -> AsyncGenerator[bytes]:
         """Run the calls of one router's stream, until it ends or sends garbage."""
         link = _Exchange(self._host, self._clock, from_seed=(ROLE_KEY, "seed") in call.metadata)
-        if self._host.rt.tasks is None:
+        if not self._host.rt.running:
             raise StatusError(_UNAVAILABLE, "this worker stops")
-        reader = self._host.rt.spawn(link.read(batches))
+        reader = self._host.rt.runners.spawn(link.read(batches))
         try:
             while not link.over:
                 batch = link.outbox.take()

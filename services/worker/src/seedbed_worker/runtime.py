@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Hashable
-from contextvars import Context, copy_context
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from seedbed.request_ids import RequestIds
 from seedbed.tracing import Tracer
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
+from seedbed_worker.runners import Runners
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +58,18 @@ class Expiring(Hashable, Protocol):
     def expire(self) -> None: ...
 
 
-class Watched(Expiring, Protocol):
-    """A call with a deadline."""
-
-    gone: bool
-    expiry: int | None
-
-
 class Timers:
     """One timer of the loop for all deadlines of a worker; it runs only while there are any.
 
-    Most calls end sooner than the timer's next tick. So what is watched is only noted at first,
-    and takes its place among the deadlines at the tick, if it is still there.
+    A call comes here when it has to wait for something: one that does not is over sooner than any
+    timer could end it.
     """
 
-    __slots__ = ("_clock", "_deadlines", "_handle", "_loop", "_new")
+    __slots__ = ("_clock", "_deadlines", "_handle", "_loop")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._deadlines = Deadlines[Expiring]()
-        self._new: list[tuple[int, Watched]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._handle: asyncio.TimerHandle | None = None
 
@@ -93,15 +85,10 @@ class Timers:
 
     def add(self, at_ns: int, item: Expiring) -> int:
         """Expire the item then; what is returned takes it back by `discard`."""
+        tick = self._deadlines.add(at_ns, item)
         if self._handle is None:
-            self._arm(always=True)
-        return self._deadlines.add(at_ns, item)
-
-    def watch(self, at_ns: int, call: Watched) -> None:
-        """Expire the call then, unless it is gone; its `expiry` is its place."""
-        if self._handle is None:
-            self._arm(always=True)
-        self._new.append((at_ns, call))
+            self._arm()
+        return tick
 
     def discard(self, tick: int, item: Expiring) -> None:
         self._deadlines.discard(tick, item)
@@ -109,16 +96,12 @@ class Timers:
     def fire(self) -> None:
         """Expire what is due."""
         self._handle = None
-        new, self._new = self._new, []
-        for at_ns, call in new:
-            if not call.gone:
-                call.expiry = self._deadlines.add(at_ns, call)
         for item in self._deadlines.due(self._clock.now_ns()):
             item.expire()
         self._arm()
 
-    def _arm(self, *, always: bool = False) -> None:
-        if self._loop is not None and self._handle is None and (always or self._deadlines):
+    def _arm(self) -> None:
+        if self._loop is not None and self._handle is None and self._deadlines:
             self._handle = self._loop.call_later(TICK_NS / 1e9, self.fire)
 
 
@@ -126,8 +109,8 @@ class Runtime:
     """One for each host; entities of all types hold it."""
 
     __slots__ = (
-        "calls", "clock", "context", "draining", "lease", "limits", "live", "metrics", "node_id",
-        "quiet", "region", "request_ids", "stopping", "streams", "tasks", "timers", "tracer",
+        "calls", "clock", "draining", "lease", "limits", "live", "metrics", "node_id", "quiet",
+        "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -150,13 +133,12 @@ class Runtime:
         self.tracer = tracer
         self.timers = Timers(clock)
         self.request_ids = RequestIds(clock)
-        self.tasks: asyncio.TaskGroup | None = None
-        self.context = Context()
+        self.runners = Runners()
+        self.running = False
+        """The host's own task has begun and not ended: turns may begin."""
         self.draining = False
         self.quiet = asyncio.Event()
         """Set when the last unary call has ended, while draining."""
-        self.stopping = False
-        """The host's own task ends, and with it those of all turns."""
         self.calls = 0
         """Unary calls that wait or run, and entities that leave."""
         self.streams = 0
@@ -165,13 +147,12 @@ class Runtime:
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Run turns as children of this group."""
-        self.tasks = tasks
-        self.context = copy_context()
+        self.runners.start(tasks)
         self.timers.start()
+        self.running = True
 
-    def spawn(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Start a turn's task, in the host's context and not in that of whoever let it begin."""
-        if self.tasks is None:
-            coroutine.close()
-            raise RuntimeError("the host does not run: start Host.run() first")
-        return self.tasks.create_task(coroutine, context=self.context.copy())
+    def stop(self) -> None:
+        """The host's own task ends, and with it those of all turns."""
+        self.running = False
+        self.runners.stop()
+        self.timers.stop()

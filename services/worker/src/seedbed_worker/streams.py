@@ -23,7 +23,7 @@ OnItem: TypeAlias = Callable[[Replied], object]
 class StreamCall(Visit):
     """An open stream. Its reader grants credit, one for each item that may be sent."""
 
-    streaming = True
+    __slots__ = ("_reader", "credit", "on_item")
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class StreamCall(Visit):
         credit: int,
     ) -> None:
         super().__init__(home, method, call, on_end)
+        self.streaming = True
         self.on_item = on_item
         self.credit = credit
         self._reader: asyncio.Future[None] | None = None
@@ -49,11 +50,10 @@ class StreamCall(Visit):
         """The reader is gone."""
         if not self.ended:
             self.ended = True
-            if self.task is None or not self.open:
+            if not self.handed or not self.open:
                 self.cancel()  # else it ends after the turn that runs
 
     async def run(self) -> None:
-        self.entered = True
         CURRENT.set(self)
         home = self.home
         generator: AsyncGenerator[object] | None = None
@@ -78,7 +78,7 @@ class StreamCall(Visit):
             answer = self.failure(error)
         self.open = False
         if answer is not None:
-            self.end(self.gated(answer))
+            self.settle(answer)
         home.part(self)
         if generator is not None:
             await self._close(generator)
@@ -91,10 +91,13 @@ class StreamCall(Visit):
         assert cell is not None
         assert self.method.stream is not None
         request = self.parse()
-        self.entity = cell.entity or await self.home.activate(self, cell)
+        entity = cell.entity
+        if entity is None:
+            entity = await self.home.activate(self, cell)
+        self.entity = entity
         self.context = EntityContext(self.call, self.home.rt.clock)
         self.began = self.open = True
-        return self.method.stream(self.entity, request, self.context)
+        return self.method.stream(entity, request, self.context)
 
     async def _items(self, generator: AsyncGenerator[object]) -> Failed:
         context = self.context
@@ -122,7 +125,8 @@ class StreamCall(Visit):
             await self._wait_for_credit()
         if self.ended:
             return
-        if not self.owned(self.home.rt.clock.now_ns()):
+        rt = self.home.rt
+        if not self.shard.serves(rt.clock.now_ns(), self.call.type, rt.region):
             raise moved()
         self.credit -= 1
         self.on_item(item)

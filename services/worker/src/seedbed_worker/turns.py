@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from seedbed.adapters import EntityContext
-from seedbed.calls import Failed, Metadata, Replied
+from seedbed.calls import Failed, Replied
 from seedbed.tracing import Kind
 from seedbed.turn import CURRENT
 from seedbed_worker.answers import code_and_message
 from seedbed_worker.jobs import Answer
 from seedbed_worker.refusals import not_implemented
+from seedbed_worker.runners import Work
 from seedbed_worker.visits import Visit
 
 
 class UnaryCall(Visit):
     """A unary call."""
 
-    async def run(self) -> None:
-        self.entered = True
+    __slots__ = ()
+
+    def run(self) -> Work:
+        traceparent = self.call.traceparent
+        if traceparent and self.home.rt.tracer.wants(traceparent):
+            return self._traced()
+        return self._run()
+
+    async def _run(self) -> None:
+        # All that a plain call needs, in one coroutine: each further one costs 0.2 µs.
         CURRENT.set(self)
-        home = self.home
+        home, method = self.home, self.method
         answer: Answer | None = None
         try:
             answer = self.may_begin()
@@ -26,31 +35,32 @@ class UnaryCall(Visit):
                 if not self.shard.lease.attached:
                     home.readmit(self)
                     return
-                traceparent = self.call.traceparent
-                if traceparent and home.rt.tracer.wants(traceparent):
-                    answer = await self._traced()
+                if method.unary is None:
+                    answer = not_implemented(self.call.method)
                 else:
-                    answer = await self._turn_of_method()
+                    request = self.parse()
+                    assert self.cell is not None
+                    entity = self.cell.entity
+                    if entity is None:
+                        entity = await home.activate(self, self.cell)
+                    self.entity = entity
+                    self.context = context = EntityContext(self.call, home.rt.clock)
+                    self.began = self.open = True
+                    reply = await method.unary(entity, request, context)
+                    answer = self._answer(reply, context)
         except BaseException as error:
             answer = self.failure(error)
         self.open = False
         if answer is not None:  # else it ended before this task's first step
-            self.end(self.gated(answer))
+            self.settle(answer)
         home.finish(self)
 
-    async def _turn_of_method(self) -> Replied | Failed:
-        method, cell = self.method, self.cell
-        assert cell is not None
-        if method.unary is None:
-            return not_implemented(self.call.method)
-        request = self.parse()
-        entity = cell.entity
-        if entity is None:
-            entity = await self.home.activate(self, cell)
-        self.entity = entity
-        self.context = context = EntityContext(self.call, self.home.rt.clock)
-        self.began = self.open = True
-        reply = await method.unary(entity, request, context)
+    def _answer(self, reply: object, context: EntityContext) -> Replied | Failed:
+        """The method has returned; raises `TypeError` or `CallError`."""
+        if not context.touched:
+            data = self.serialise(reply)
+            self.commit()
+            return Replied(data, self.shard.epoch)
         if context.aborted is not None:  # stands, though the method went on
             self.saved = self.leaving = False
             return context.aborted
@@ -60,23 +70,18 @@ class UnaryCall(Visit):
             return status
         data = self.serialise(reply)
         self.commit()
-        trailing: Metadata = context.trailing
-        return Replied(data, self.shard.epoch, context.initial, trailing)
+        return Replied(data, self.shard.epoch, context.initial, context.trailing)
 
-    async def _traced(self) -> Answer:
-        call = self.call
+    async def _traced(self) -> None:
+        call, shard = self.call, self.shard
         span = self.home.rt.tracer.span(
             Kind.TURN,
             call.method,
             call.traceparent,
             call.tracestate,
-            {"seedbed.shard": self.shard.number, "seedbed.epoch": self.shard.epoch},
+            {"seedbed.shard": shard.number, "seedbed.epoch": shard.epoch},
         )
-        answer: Answer
-        try:
-            with span.current():
-                answer = await self._turn_of_method()
-        except BaseException as error:
-            answer = self.failure(error)
-        span.end(*code_and_message(answer))
-        return answer
+        with span.current():
+            await self._run()
+        if self.answer is not None:  # else nothing ran, and it has been admitted anew
+            span.end(*code_and_message(self.answer))

@@ -18,6 +18,8 @@ from seedbed_worker.jobs import Job
 class Visit(Job):
     """A call that may leave its turn."""
 
+    __slots__ = ()
+
     def changes(self, after: int) -> AsyncIterator[int]:
         """See `Entity.changes`."""
         self._require_own_turn()

@@ -30,11 +30,11 @@ class Lease:
     """The lease of one incarnation. Times are CLOCK_BOOTTIME nanoseconds of this process."""
 
     __slots__ = (
-        "_attached",
         "_fenced",
         "_margin_ns",
         "_sent",
         "_until_ns",
+        "attached",
         "incarnation",
         "ttl_ns",
     )
@@ -45,7 +45,9 @@ class Lease:
         self._margin_ns = margin_ns
         self._sent: dict[int, int] = {}
         self._until_ns = 0
-        self._attached = False
+        self.attached = False
+        """A renewal came on the present Register stream. Without one a seed may be about to take
+        this worker for dead, so no turn is started whose reply would have no record."""
         self._fenced = False
 
     def sent(self, seq: int, now_ns: int) -> None:
@@ -67,13 +69,13 @@ class Lease:
             return False
         self.ttl_ns = ttl_ns
         self._until_ns = until_ns
-        self._attached = True
+        self.attached = True
         return True
 
     def detached(self) -> None:
         """The Register stream is gone: until a renewal comes on a new one, `attached` is False."""
         self._sent.clear()
-        self._attached = False
+        self.attached = False
 
     def fence(self) -> None:
         """End it for ever."""
@@ -86,15 +88,6 @@ class Lease:
     def lapsed(self, now_ns: int) -> bool:
         """It is over: fenced, or once valid and no more."""
         return self._fenced or 0 < self._until_ns <= now_ns
-
-    @property
-    def attached(self) -> bool:
-        """A renewal came on the present Register stream.
-
-        Without one a seed may be about to take this worker for dead, so no turn is started whose
-        reply would have no record.
-        """
-        return self._attached
 
     @property
     def fenced(self) -> bool:

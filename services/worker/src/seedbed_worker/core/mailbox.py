@@ -25,7 +25,7 @@ class Standing(Enum):
     HOLDING = 2
 
 
-_OUT, _WAITING, _HOLDING = Standing.OUT, Standing.WAITING, Standing.HOLDING
+OUT, WAITING, HOLDING = Standing.OUT, Standing.WAITING, Standing.HOLDING
 """Module names, since an enum's members cost a look-up each on the call path."""
 
 
@@ -36,7 +36,7 @@ class Ticket:
 
     def __init__(self, *, exclusive: bool) -> None:
         self.exclusive = exclusive
-        self.standing = _OUT
+        self.standing = OUT
 
 
 T = TypeVar("T", bound=Ticket)
@@ -66,14 +66,14 @@ class Mailbox(Generic[T]):
 
     def enter(self, ticket: T, *, first: bool = False) -> bool:
         """Begin now (True) or stand in line; `first` stands before all others that wait."""
-        if ticket.standing is not _OUT:
+        if ticket.standing is not OUT:
             raise ValueError(f"a ticket that is {ticket.standing.name} cannot enter")
         holders = self._holders
         waiting = self._waiting
         if first or not waiting:
             if holders == 0 or (holders > 0 and not ticket.exclusive):
                 self._holders = _ALONE if ticket.exclusive else holders + 1
-                ticket.standing = _HOLDING
+                ticket.standing = HOLDING
                 return True
             if waiting is None:
                 waiting = self._waiting = deque()
@@ -81,28 +81,28 @@ class Mailbox(Generic[T]):
             waiting.appendleft(ticket)
         else:
             waiting.append(ticket)
-        ticket.standing = _WAITING
+        ticket.standing = WAITING
         return False
 
     def leave(self, ticket: T) -> list[T]:
         """Its turn is over."""
-        if ticket.standing is not _HOLDING:
+        if ticket.standing is not HOLDING:
             raise ValueError(f"a ticket that is {ticket.standing.name} cannot leave")
-        ticket.standing = _OUT
+        ticket.standing = OUT
         self._holders = 0 if ticket.exclusive else self._holders - 1
         return self._begin() if self._waiting else []
 
     def withdraw(self, ticket: T) -> list[T]:
         """It no longer waits; this may let others begin that stood behind it."""
-        if ticket.standing is not _WAITING or self._waiting is None:
+        if ticket.standing is not WAITING or self._waiting is None:
             raise ValueError(f"a ticket that is {ticket.standing.name} cannot withdraw")
         self._waiting.remove(ticket)
-        ticket.standing = _OUT
+        ticket.standing = OUT
         return self._begin()
 
     def share(self, ticket: T) -> list[T]:
         """It held the entity alone and goes on as a reader."""
-        if ticket.standing is not _HOLDING or not ticket.exclusive:
+        if ticket.standing is not HOLDING or not ticket.exclusive:
             raise ValueError("only a ticket that holds alone can share")
         ticket.exclusive = False
         self._holders = 1
@@ -113,7 +113,7 @@ class Mailbox(Generic[T]):
         waiting = list(self._waiting or ())
         self._waiting = None
         for ticket in waiting:
-            ticket.standing = _OUT
+            ticket.standing = OUT
         return waiting
 
     def _begin(self) -> list[T]:
@@ -129,6 +129,6 @@ class Mailbox(Generic[T]):
                 break
             else:
                 self._holders += 1
-            ticket.standing = _HOLDING
+            ticket.standing = HOLDING
             begun.append(waiting.popleft())
         return begun

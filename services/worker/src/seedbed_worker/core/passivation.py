@@ -8,6 +8,11 @@ So the first of the heap really is the least recently used, every key is moved a
 bucket's width, and there is no pointer from entity to entity (links between a million of them in
 order of use made a full garbage collection three times as long).
 
+A collection is spared two more things. One number stands for a whole moment (`stamp`): a number for
+each entity, made whenever that was used last, lies anywhere in memory, and all are looked at (at
+1 M entities 150 ms became 300). And full parts of a bucket are tuples of strings, which are not
+looked at (15 ms less).
+
 Keys of entities that are gone stay until they are met, or until they are the most of it.
 """
 
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
 BUSY = 1 << 62
@@ -22,6 +28,12 @@ BUSY = 1 << 62
 
 _WIDTHS = 128
 """Buckets in one time-out."""
+
+_MOMENT_NS = 1_000_000
+"""So exactly is the last use known."""
+
+_PART = 1000
+"""Keys in a part of a bucket."""
 
 _LITTER = 10_000
 """Keys of gone entities that do not matter."""
@@ -39,7 +51,9 @@ N = TypeVar("N", bound=Aged)
 class Ages(Generic[N]):
     """The entities of one type, given as the table of those alive."""
 
-    __slots__ = ("_buckets", "_live", "_old", "_shift", "_ticks", "placed", "timeout_ns")
+    __slots__ = (
+        "_buckets", "_full", "_live", "_moment", "_old", "_shift", "_ticks", "placed", "timeout_ns",
+    )  # fmt: skip
 
     def __init__(self, live: Mapping[str, N], timeout_ns: int) -> None:
         self._live = live
@@ -47,8 +61,18 @@ class Ages(Generic[N]):
         self._shift = max(1, (timeout_ns // _WIDTHS).bit_length() - 1)
         self._old: list[tuple[int, str]] = []
         self._buckets: dict[int, list[str]] = {}
+        self._full: dict[int, list[tuple[str, ...]]] = {}
+        """Parts of buckets that take no more."""
         self._ticks: list[int] = []
+        self._moment = 0
         self.placed = 0
+
+    def stamp(self, now_ns: int) -> int:
+        """`seedbed_since` of what is used now: a moment earlier at most."""
+        moment = self._moment
+        if now_ns - moment >= _MOMENT_NS:
+            self._moment = moment = now_ns
+        return moment
 
     def add(self, key: str, now_ns: int) -> None:
         """A new one, or one that `due` or `oldest` gave and that stays after all."""
@@ -110,7 +134,7 @@ class Ages(Generic[N]):
         if not self._ticks or self._ticks[0] << self._shift > until_ns:
             return False
         tick = heappop(self._ticks)
-        for key in self._buckets.pop(tick):
+        for key in chain(*self._full.pop(tick, ()), self._buckets.pop(tick)):
             self.placed -= 1
             entity = self._live.get(key)
             if entity is None:
@@ -137,6 +161,9 @@ class Ages(Generic[N]):
             bucket = self._buckets[tick] = []
             heappush(self._ticks, tick)
         bucket.append(key)
+        if len(bucket) == _PART:
+            self._full.setdefault(tick, []).append(tuple(bucket))
+            bucket.clear()
 
     def _pop(self) -> None:
         heappop(self._old)
@@ -146,6 +173,7 @@ class Ages(Generic[N]):
         """Place anew those that live."""
         self._old = []
         self._buckets = {}
+        self._full = {}
         self._ticks = []
         self.placed = 0
         for key, entity in self._live.items():

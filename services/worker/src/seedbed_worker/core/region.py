@@ -71,16 +71,18 @@ class View:
 class Region:
     """The worker's shards."""
 
-    __slots__ = ("_draining", "_fenced", "view")
+    __slots__ = ("draining", "fenced", "view")
 
     def __init__(self) -> None:
         self.view = View()
-        self._fenced: Incarnation | None = None
-        self._draining = False
+        self.fenced: Incarnation | None = None
+        """The incarnation that `fence` ended for ever."""
+        self.draining = False
+        """`drain` was called."""
 
     def begin(self, incarnation: Incarnation) -> None:
         """Serve as a new incarnation from now on."""
-        if incarnation == self._fenced:
+        if incarnation == self.fenced:
             raise ValueError(f"incarnation {incarnation} is fenced for ever")
         tables = self.view.tables
         mine = {key: _row(table, incarnation) for key, table in tables.items()}
@@ -100,21 +102,17 @@ class Region:
 
     def fence(self) -> None:
         """End the present incarnation for ever: nothing is admitted, nothing answered."""
-        self._fenced = self.view.incarnation
+        self.fenced = self.view.incarnation
 
     def drain(self) -> None:
         """Admit nothing more, also as a later incarnation; running turns may still answer."""
-        self._draining = True
-
-    @property
-    def draining(self) -> bool:
-        return self._draining
+        self.draining = True
 
     @property
     def incarnation(self) -> Incarnation | None:
         """The incarnation that serves; None before the first, and once it is fenced."""
         incarnation = self.view.incarnation
-        return None if incarnation == self._fenced else incarnation
+        return None if incarnation == self.fenced else incarnation
 
     def generation(self, type_: str, shard: int) -> Generation:
         """Generation of the shard's table; 0 while none is known."""
@@ -135,10 +133,10 @@ class Region:
         epoch is passed on to the coordinator; anyone else's is refused.
         """
         mine = self._mine(type_, shard)
-        if mine is not None and epoch <= mine.epoch and not self._draining:
+        if mine is not None and epoch <= mine.epoch and not self.draining:
             return mine
         known = self.generation(type_, shard)
-        if self._draining or self.incarnation is None:
+        if self.draining or self.incarnation is None:
             return Refused(known)
         if generation > known:
             return Wait(generation)
@@ -154,7 +152,7 @@ class Region:
     def _mine(self, type_: str, shard: int) -> Admitted | None:
         row = self.view.mine.get((type_, shard // CHUNK))
         mine = row[shard % CHUNK] if row is not None else None
-        return None if mine is None or mine.incarnation == self._fenced else mine
+        return None if mine is None or mine.incarnation == self.fenced else mine
 
 
 def _is_news(known: Mapping[_TableKey, ShardTable], table: ShardTable) -> bool:
