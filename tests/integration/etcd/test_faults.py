@@ -307,6 +307,34 @@ async def test_a_read_alone_notices_a_restored_store_for_an_idle_watch(tmp_path:
             assert seen.snapshots[1].restored
 
 
+@pytest.mark.parametrize("compacted", [False, True], ids=["kept", "compacted"])
+async def test_a_restored_store_is_noticed_although_it_was_written_past_the_place(
+    tmp_path: Path, *, compacted: bool
+) -> None:
+    async with etcd_cluster(1, tmp_path / "etcd") as etcd, etcd.store() as direct:
+        await direct.write(Put("/w/old", b"1"))
+        await etcd.snapshot(tmp_path / "copy")
+        async with (
+            proxy(etcd.members[0].port) as between,
+            EtcdStore([between.endpoint]) as store,
+            mirror(store, "/w/") as seen,
+        ):
+            lost = await direct.write(Put("/w/old", b"2"))
+            await until("the lost change", lambda: seen.revision >= lost.revision, within=5)
+            between.refuse = True
+            between.cut()
+            await etcd.restore(tmp_path / "copy")
+            same = await direct.write(Put("/w/old", b"3"), timeout=5)
+            assert same.revision == lost.revision, "nothing tells the two apart but the value"
+            last = await direct.write(Put("/w/new", b""))
+            if compacted:
+                await etcd.compact(last.revision)
+            between.refuse = False
+            await until("what there is", lambda: "/w/new" in seen.entries, within=10)
+            assert [one.restored for one in seen.snapshots] == [False, True]
+            assert seen.entries["/w/old"].value == b"3"
+
+
 async def test_a_revoked_lease_is_lost_and_takes_its_keys(tmp_path: Path) -> None:
     async with (
         etcd_cluster(1, tmp_path) as etcd,

@@ -14,6 +14,11 @@ from seedbed_seed.store import (
     WriteInDoubt,
 )
 
+
+class Compacted(StoreError):
+    """A read named a revision that is no longer kept."""
+
+
 _ANSWER_LOST = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -33,17 +38,13 @@ _REFUSALS: dict[str, type[StoreError]] = {
     "etcdserver: mvcc: database space exceeded": StoreFull,
     "etcdserver: requested lease not found": LeaseNotFound,
     "etcdserver: lease already exists": LeaseExists,
+    "etcdserver: mvcc: required revision has been compacted": Compacted,
 }
 
 
 def lost(error: grpc.aio.AioRpcError) -> bool:
     """Tell whether the member gave no answer of its own: another one may do better."""
     return error.code() in _ANSWER_LOST or (error.details() or "").startswith(_NOT_TAKEN)
-
-
-def compacted(error: grpc.aio.AioRpcError) -> bool:
-    """Tell whether a read named a revision that is no longer kept."""
-    return error.code() is grpc.StatusCode.OUT_OF_RANGE and "compacted" in (error.details() or "")
 
 
 def read_error(error: grpc.aio.AioRpcError) -> StoreError:

@@ -46,13 +46,15 @@ class KeyValues:
         answers = () if answer.succeeded else codec.answers(otherwise, answer.responses)
         return Outcome(answer.succeeded, answer.header.revision, answers)
 
-    async def list(self, prefix: str, page_keys: int = PAGE_KEYS) -> tuple[int, tuple[Entry, ...]]:
-        """Read all keys under the prefix at one revision, page by page.
+    async def list(
+        self, prefix: str, *, at: int = 0, page_keys: int = PAGE_KEYS
+    ) -> tuple[int, tuple[Entry, ...]]:
+        """Read all keys under the prefix at one revision (0: the present one), page by page.
 
-        Raises `StoreError` if that revision is compacted meanwhile, or the store is another one.
+        Raises `Compacted` if it is not kept any more, `StoreError` if it is still to come.
         """
         key, end = codec.key_range(prefix)
-        revision = 0
+        revision = at
         entries: list[Entry] = []
         while True:
             mark = self._revisions.mark()

@@ -1,4 +1,8 @@
-"""Notices a restored store: a linearizable answer from below the highest revision ever seen."""
+"""Notices a restored store.
+
+By itself: a linearizable answer from below the highest revision ever seen, or by another cluster. A
+watch notices one whose revisions have passed that by the past it holds (`replaced`).
+"""
 
 from __future__ import annotations
 
@@ -55,3 +59,8 @@ class Revisions:
         self.restorations += 1
         self._cluster_id = header.cluster_id
         self._revision = header.revision
+
+    def replaced(self) -> None:
+        """The store turned out to be another one, at a revision that says nothing."""
+        _log.warning("etcd was restored: it holds another past")
+        self.restorations += 1

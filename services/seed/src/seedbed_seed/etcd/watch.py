@@ -3,7 +3,8 @@
 It resumes after the last event it passed on, never from a header (that of `created` may be ahead of
 events not sent yet); only the answer to a progress request moves it without an event, because etcd
 gives it once all before it was sent. It lists anew when its place was compacted away, or when the
-store turns out to be restored. A stream on which nothing comes although progress was asked for is
+store turns out to be restored: after every break it compares what the store held at its place with
+what it knows, since a restored store may have been written past that place meanwhile. A stream on which nothing comes although progress was asked for is
 torn down: a frozen member keeps its connections. (etcd leaves progress unanswered while the store
 is older than the watch's start, so until the first change a read says whether there was one.)
 """
@@ -19,6 +20,7 @@ from seedbed_seed.etcd import codec
 from seedbed_seed.etcd import wire_pb2 as wire
 from seedbed_seed.etcd.calls import DEFAULT_TIMEOUT_S, WATCH
 from seedbed_seed.etcd.channels import Channels
+from seedbed_seed.etcd.errors import Compacted
 from seedbed_seed.etcd.kv import KeyValues
 from seedbed_seed.etcd.revisions import Revisions
 from seedbed_seed.etcd.streams import Stream, StreamBrokenError, open_stream
@@ -71,6 +73,10 @@ class Watch:
         self._restorations = revisions.restorations
         self._updates: asyncio.Queue[WatchUpdate] = asyncio.Queue(UNREAD_UPDATES)
         self._cursor = 0
+        self._placed = False
+        """The watch may go on after the cursor."""
+        self._held: dict[str, int] = {}
+        """What the store held at the cursor: keys, and hashes of their entries."""
         self._parts: list[wire.Event] = []
         self._ahead = False
         """The store has not reached the stream's start yet: etcd answers no progress request."""
@@ -91,24 +97,39 @@ class Watch:
                 await self._follow(tasks, backoff)
             except _PlaceLostError as error:
                 _log.info("watch of %s lists again: %s", self._prefix, error)
-                self._cursor = 0
+                self._placed = False
             except (StoreError, StreamBrokenError, TimeoutError) as error:
                 _log.info("watch of %s: %s", self._prefix, str(error) or "silent")
             await backoff.wait()
 
     async def _list_if_lost(self) -> None:
         """Put a snapshot, unless the last place is good for the store as it is now."""
-        if self._cursor:
-            await self._kv.check()
-        if self._cursor and self._revisions.restorations == self._restorations:
+        if self._placed and await self._place_is_good():
             return
         known = self._revisions.restorations
         revision, entries = await self._kv.list(self._prefix)
         if self._revisions.restorations != known:
             raise _PlaceLostError("restored while it was listed")
-        restored, self._restorations = known != self._restorations, known
-        self._cursor = revision
+        now = {entry.key: hash(entry) for entry in entries}
+        unchanged = (entry.key for entry in entries if entry.mod_revision <= self._cursor)
+        if known == self._restorations and any(now[k] != self._held.get(k) for k in unchanged):
+            self._revisions.replaced()
+        restored = self._restorations != self._revisions.restorations
+        self._restorations = self._revisions.restorations
+        self._cursor, self._held, self._placed = revision, now, True
         await self._updates.put(Snapshot(revision, entries, restored))
+
+    async def _place_is_good(self) -> bool:
+        """Ask the store for its past: is it the one that this watch has told of?"""
+        await self._kv.check()
+        if self._revisions.restorations == self._restorations:
+            try:
+                _, then = await self._kv.list(self._prefix, at=self._cursor)
+            except Compacted:
+                return False
+            if {entry.key: hash(entry) for entry in then} != self._held:
+                self._revisions.replaced()
+        return self._revisions.restorations == self._restorations
 
     async def _follow(self, tasks: asyncio.TaskGroup, backoff: Backoff) -> None:
         """Pass on all changes after the place, until the stream breaks."""
@@ -180,6 +201,11 @@ class Watch:
         self._parts.extend(response.events)
         if self._parts and not response.fragment:
             changes = tuple(_change(event) for event in self._parts)
+            for change in changes:
+                if isinstance(change, Changed):
+                    self._held[change.entry.key] = hash(change.entry)
+                else:
+                    self._held.pop(change.key, None)
             self._cursor = self._parts[-1].kv.mod_revision
             self._parts.clear()
             await self._updates.put(Changes(self._cursor, changes))
