@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from typing import Generic, TypeVar
@@ -128,6 +129,7 @@ class Channel(Generic[M]):
         self._receive = receive
         self._delay_ns = delay_ns
         self._queue: deque[M] = deque()
+        self._lives = 0
         self._open = True
 
     def send(self, message: M) -> None:
@@ -137,12 +139,19 @@ class Channel(Generic[M]):
 
     def close(self) -> None:
         self._open = False
+        self.lose()
+
+    def lose(self) -> None:
+        """What is under way never arrives."""
         self._queue.clear()
+        self._lives += 1
 
     def _arrive_after(self, delay_ns: int) -> None:
-        self._kernel.after(delay_ns, self._target, self._arrive)
+        self._kernel.after(delay_ns, self._target, partial(self._arrive, self._lives))
 
-    def _arrive(self) -> None:
+    def _arrive(self, life: int) -> None:
+        if life != self._lives:
+            return
         if held_ns := self._kernel.held_ns(*self._way):
             self._arrive_after(held_ns + self._kernel.between(0, MS))
         elif self._queue:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from seedbed.ids import Incarnation
-from seedbed.routing import ShardTable
+from seedbed.ids import Generation, Incarnation
+from seedbed.routing import Owner, ShardTable
+from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import sessions
+from seedbed_seed.core.aftermath import Aftermath, Renewal
+from seedbed_seed.core.draft import TableKey
 from seedbed_seed.core.sessions import Session
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core.lease import Lease
@@ -253,6 +256,84 @@ class AckByLeftStream(SimSeed):
     session_class = _AcksLeftStream
 
 
+# A store that went back.
+
+
+class _BrokenAftermath(core.Coordinator):
+    aftermath_class: type[Aftermath] = Aftermath
+
+    def __init__(self, settings: core.CoordinatorSettings) -> None:
+        super().__init__(settings)
+        self._aftermath = self.aftermath_class(waits=True)
+
+
+class _KeepsOwners(Aftermath):
+    """Every table is written again as it is; one that is gone is placed at once."""
+
+    def kept(self, before: Owner | None, now: Owner | None) -> bool:
+        return True
+
+    def lost(
+        self,
+        key: TableKey,
+        size: int,
+        floor: Generation,
+        *,
+        before: ShardTable | None,
+        now: ShardTable | None,
+    ) -> None:
+        super().lost(key, size, floor, before=before, now=now)
+        renewal = self._renewals[key]
+        kept = {
+            place
+            for place in renewal.vacated
+            if self.kept(_owner(before, place), _owner(now, place))
+        }
+        self._renewals[key] = Renewal(floor, renewal.vacated - kept)
+
+
+def _owner(table: ShardTable | None, place: int) -> Owner | None:
+    return table.owner_of(place) if table is not None and place < len(table.owner) else None
+
+
+class _TrustsItsMemory(_KeepsOwners):
+    """Owners that are what this seed knew before the restore stay what they are."""
+
+    def kept(self, before: Owner | None, now: Owner | None) -> bool:
+        return before is not None and before == now
+
+
+class _Hasty(Aftermath):
+    """Gives a shard without an owner to somebody at once."""
+
+    def free_at_ns(self, key: TableKey, ttl_ns: int) -> int:
+        return 0
+
+
+class _KeepingOwners(_BrokenAftermath):
+    aftermath_class = _KeepsOwners
+
+
+class _TrustingItsMemory(_BrokenAftermath):
+    aftermath_class = _TrustsItsMemory
+
+
+class _BeingHasty(_BrokenAftermath):
+    aftermath_class = _Hasty
+
+
+class RecommitAtOnce(SimSeed):
+    coordinator_class = _KeepingOwners
+
+
+class RecommitWhatWasKnown(SimSeed):
+    coordinator_class = _TrustingItsMemory
+
+
+class NoWaitAfterRestore(SimSeed):
+    coordinator_class = _BeingHasty
+
+
 MUTATIONS: dict[str, Mutation] = {
     "no self-fence": Mutation(plans.cut_off, worker_class=NoSelfFence),
     "no leader guard": Mutation(plans.frozen_leader, seed_class=NoLeaderGuard),
@@ -264,4 +345,8 @@ MUTATIONS: dict[str, Mutation] = {
     "ack of a marked member": Mutation(plans.heard_again, seed_class=AckOfMarked),
     "mark by a stream left": Mutation(plans.left_stream, seed_class=MarkByLeftStream),
     "ack by a stream left": Mutation(plans.half_resumed, seed_class=AckByLeftStream),
+    "recommit at once after a restore": Mutation(plans.gone_back, seed_class=RecommitAtOnce),
+    "recommit of what was known": Mutation(plans.gone_back_unseen, seed_class=RecommitWhatWasKnown),
+    "no wait after a restore": Mutation(plans.gone_back, seed_class=NoWaitAfterRestore),
+    "no wait after a loss": Mutation(plans.emptied, seed_class=NoWaitAfterRestore),
 }

@@ -30,6 +30,8 @@ Kind: TypeAlias = Literal[
     "go elsewhere",
     "mute others",
     "move",
+    "restore",
+    "empty",
 ]
 
 KINDS: dict[Kind, float] = {
@@ -52,6 +54,8 @@ KINDS: dict[Kind, float] = {
     "go elsewhere": 1,
     "mute others": 1,
     "move": 3,
+    "restore": 0.4,
+    "empty": 0.2,
 }
 
 
@@ -173,6 +177,40 @@ def half_resumed(random: Random) -> Faults:
     ]
 
 
+def gone_back(random: Random) -> Faults:
+    """Planned moves, and a store that is restored from before them, while one of those who own
+    something by now is cut off."""
+    return _moved_and_restored(random, [("cut worker", 0)])
+
+
+def gone_back_unseen(random: Random) -> Faults:
+    """The same, and one seed has seen nothing of the moves."""
+    return _moved_and_restored(random, [("cut worker", 0), ("hold watch", 2 * TTL_NS)])
+
+
+def emptied(random: Random) -> Faults:
+    """A store that comes back empty, while a worker hears nothing of it."""
+    at_ns = _at(random, 0, SECOND)
+    worker = random.randrange(3)
+    return [
+        (at_ns, Fault("cut worker", 0, worker, 2 * TTL_NS)),
+        (at_ns + random.randrange(SECOND // 2), Fault("empty")),
+    ]
+
+
+def _moved_and_restored(random: Random, troubles: list[tuple[Kind, int]]) -> Faults:
+    """Each trouble begins so long before the restore, or shortly before it, and outlasts it."""
+    moves = [(_at(random, SECOND // 2, SECOND), Fault("move")) for _ in range(10)]
+    restored_ns = _at(random, TTL_NS + SECOND, TTL_NS + 2 * SECOND)
+    faults = [*moves, (restored_ns, Fault("restore", duration_ns=restored_ns))]
+    for kind, before_ns in troubles:
+        at_ns = max(0, restored_ns - before_ns - random.randrange(SECOND // 2))
+        duration_ns = restored_ns - at_ns + (0 if before_ns else 3 * TTL_NS)
+        fault = Fault(kind, random.randrange(3), random.randrange(3), duration_ns)
+        faults.append((at_ns, fault))
+    return faults
+
+
 def _revoke_unheard(random: Random, worker: int, at_ns: int) -> Faults:
     late_ns = random.randrange(SECOND // 20)
     return [
@@ -192,6 +230,9 @@ BIASED: list[Plan] = [
     heard_again,
     left_stream,
     half_resumed,
+    gone_back,
+    gone_back_unseen,
+    emptied,
 ]
 
 

@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
-from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import CHUNK, ShardTable
+from seedbed.ids import Incarnation, NodeId
+from seedbed.routing import ShardTable
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import sessions
-from seedbed_seed.core.draft import Draft
 from seedbed_seed.core.membership import Status, Worker
 from seedbed_seed.core.sessions import Session
 from seedbed_worker.core import session_events as ev
 from tests.simulation.calls import TTL_NS
+from tests.simulation.candidacy import Candidacy
 from tests.simulation.kernel import MS, SECOND, Channel, Process, Violation
+from tests.simulation.keys import MEMBERS, ROLE, TABLES, table_key, worker_of
+from tests.simulation.moves import Moves
 from tests.simulation.router import SimRouter
 from tests.simulation.store import Entry, Guard, Update, Value
 
@@ -29,10 +31,6 @@ if TYPE_CHECKING:  # seed, worker and world know one another
     from tests.simulation.world import World
 
 T = TypeVar("T")
-
-SEED_TTL_NS = 3 * SECOND
-ROLE = "sharding"
-MEMBERS, TABLES, ELECTION = "members/", "tables/", "election/"
 
 
 @dataclass(slots=True)
@@ -47,8 +45,18 @@ class Registered:
     wake_at_ns: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A member's record and the newest revision of any table, at one revision of the store."""
+
+    entry: Entry | None
+    newest: int
+    revision: int
+
+
 class SimSeed:
     session_class: type[Session] = Session
+    coordinator_class: type[core.Coordinator] = core.Coordinator
 
     def __init__(self, world: World, index: int) -> None:
         self.world = world
@@ -64,25 +72,26 @@ class SimSeed:
     def start(self) -> None:
         self.process.begin()
         self.kernel.log(f"{self.name}: starts")
-        self.coordinator = core.Coordinator(
+        self.coordinator = self.coordinator_class(
             core.CoordinatorSettings(ttl_ns=TTL_NS, evidence=self.world.evidence)
         )
         self.router = SimRouter(self.world, self.process)
         self.revision = 0
         self.leading = False
+        self.deciding = False
+        self.moves = Moves(self)
+        self.store_life = 0
         self._entries: dict[str, Entry] = {}
-        self._handoffs: dict[tuple[str, int], tuple[Epoch, int]] = {}
         self._registered: dict[str, Registered] = {}
-        self._candidacy = ""
-        self._lease = 0
-        self._deciding = False
+        self._candidacy = Candidacy(self)
+        self._term = 0
         self._wake_at_ns: int | None = None
         self._persists: list[int] = []
         self._watch = Channel(
             self.kernel, "store watch", self.process, self.name, self._observe, (MS, 30 * MS)
         )
         self.store.watch(self._watch)
-        self._campaign()
+        self._candidacy.stand()
 
     def crash(self) -> None:
         if self.process.alive and self._watch is not None:
@@ -103,9 +112,10 @@ class SimSeed:
     def ask(self, run: Callable[[], T], then: Callable[[T | None], None]) -> None:
         """Carry out `run` at the store and give its result, or None: lost, or not in a second.
 
-        A request without an answer may still be carried out, and later.
+        A request without an answer may still be carried out, and later; not by another store.
         """
         answered: list[bool] = []
+        life = self.store.life
 
         def finish(result: T | None) -> None:
             if not answered:
@@ -116,6 +126,8 @@ class SimSeed:
             if held_ns := self.kernel.held_ns(self.name, "store"):
                 if self.kernel.random.random() < 0.5:
                     self.kernel.after(held_ns, None, execute)
+                return
+            if life != self.store.life:
                 return
             result = run()
             back_ns = self.kernel.between(MS, 10 * MS) + self.kernel.held_ns("store", self.name)
@@ -131,65 +143,43 @@ class SimSeed:
         then: Callable[[int | None], None],
         deletes: Sequence[str] = (),
     ) -> None:
-        self.ask(lambda: self.store.write(puts, guards, deletes), then)
+        def run() -> int:
+            # Guards may hold again in a backup: assumed is that who writes a table has noticed.
+            if self.store_life != self.store.life and _has_table(puts):
+                return 0
+            return self.store.write(puts, guards, deletes)
 
-    # Election: the oldest candidate leads.
-
-    def _campaign(self) -> None:
-        def stand() -> int:
-            lease = self.store.grant(SEED_TTL_NS)
-            self.store.write({f"{ELECTION}{lease}": (self.name, lease)})
-            return lease
-
-        def stood(lease: int | None) -> None:
-            if lease is None:
-                self.kernel.after(SECOND, self.process, self._campaign)
-            else:
-                self._lease = lease
-                self._candidacy = f"{ELECTION}{lease}"
-                self._keep()
-
-        self.ask(stand, stood)
-
-    def _keep(self) -> None:
-        def kept(ttl_ns: int | None) -> None:
-            again = self._campaign if ttl_ns == 0 else self._keep
-            self.kernel.after(SECOND, self.process, again)
-
-        self.ask(lambda: self.store.renew(self._lease, SEED_TTL_NS), kept)
-
-    def _leads(self) -> bool:
-        candidates = [k for k in self._entries if k.startswith(ELECTION)]
-        first = min(candidates, key=lambda k: self._entries[k].create_revision, default="")
-        return bool(first) and first == self._candidacy
+        self.ask(run, then)
 
     # The one watch.
 
     def _observe(self, update: Update) -> None:
-        now_ns = self.kernel.now_ns
         changes = dict(update.entries)
+        self.store_life = update.life
         if update.snapshot:
             self._entries = {key: entry for key, entry in changes.items() if entry is not None}
             self._apply(
                 core.Synced(
                     tuple(w for e in self._entries.values() if (w := worker_of(e))),
-                    tuple(self._tables()),
+                    tuple(self.tables().values()),
                     self.world.contracts,
+                    update.restored,
                 )
             )
         else:
             for key, entry in changes.items():
                 self._take(key, entry)
         tables = [e.value for e in changes.values() if e and isinstance(e.value, ShardTable)]
-        for table in tables:
-            self._note_handoffs(table, now_ns)
+        self.moves.note(tables)
         self.revision = update.revision
-        self.router.table.apply(update.revision, tables, snapshot=False)
+        self.router.table.apply(update.revision, tables, snapshot=False, restored=update.restored)
+        if update.restored:
+            self._begin_anew()
         for registered in list(self._registered.values()):
             if tables:
                 registered.stream.down.send(ev.Routes(tuple(tables)))
             self._session(registered, sessions.RoutesSent(update.revision))
-        if self._leads() != self.leading:
+        if self._candidacy.leads(self._entries) != self.leading:
             self.leading = not self.leading
             self.kernel.log(f"{self.name}: {'leads' if self.leading else 'leads no more'}")
             self._apply(core.Elected() if self.leading else core.Deposed())
@@ -207,8 +197,28 @@ class SimSeed:
         elif before is not None and (worker := worker_of(before)) is not None:
             self._apply(core.WorkerGone(worker.node_id, worker.incarnation))
 
-    def _tables(self) -> list[ShardTable]:
-        return [e.value for e in self._entries.values() if isinstance(e.value, ShardTable)]
+    def _begin_anew(self) -> None:
+        """Revisions begin anew: what was sent by the old ones proves nothing, nor does a term."""
+        self.kernel.log(f"{self.name}: sees a restored store")
+        for registered in list(self._registered.values()):
+            self._session(registered, sessions.StreamEnded())
+        if self.leading:
+            self.leading = False
+            self._apply(core.Deposed())
+        self._term += 1
+        self.deciding = False
+        self._candidacy.stand()
+
+    def tables(self) -> dict[tuple[str, int], ShardTable]:
+        tables = [e.value for e in self._entries.values() if isinstance(e.value, ShardTable)]
+        return {(table.type, table.chunk): table for table in tables}
+
+    def hosts(self, type_: str) -> list[Worker]:
+        workers = (worker_of(entry) for entry in self._entries.values())
+        return [w for w in workers if w is not None and w.takes(type_, ROLE)]
+
+    def wall_ms(self) -> int:
+        return self.kernel.now_ns // MS + self._skew_ms
 
     def _apply(self, event: core.Event) -> None:
         self.coordinator.apply(event, self.kernel.now_ns)
@@ -217,12 +227,11 @@ class SimSeed:
 
     def _decide(self) -> None:
         now_ns = self.kernel.now_ns
-        wall_ms = now_ns // MS + self._skew_ms
-        decision = self.coordinator.decide(now_ns, wall_ms)
+        decision = self.coordinator.decide(now_ns, self.wall_ms())
         if decision.persist is not None:
-            if self._deciding:
+            if self.deciding:
                 raise Violation(f"{self.name}: a second Persist while one is under way")
-            self._deciding = True
+            self.deciding = True
             self._count_persist()
             self._persist(decision.persist)
         elif decision.wake_at_ns is not None:
@@ -240,24 +249,23 @@ class SimSeed:
 
     def _persist(self, persist: core.Persist) -> None:
         guards = [
-            self._leader_guard(),
+            self._candidacy.guard(self._entries),
             *(Guard(table_key(t.type, t.chunk), modified=t.revision) for t in persist.tables),
             *(Guard(MEMBERS + node, create=at, equal=False) for node, at in persist.gone),
         ]
         generations = {table.generation for table in persist.tables}
         self.kernel.log(f"{self.name}: persists generations {sorted(generations)}")
 
+        term = self._term
+
         def written(revision: int | None) -> None:
-            self._deciding = False
+            if term != self._term:
+                return
+            self.deciding = False
             self._apply(core.Persisted(revision) if revision else core.PersistFailed())
             self._decide()
 
         self.write({table_key(t.type, t.chunk): (t, 0) for t in persist.tables}, guards, written)
-
-    def _leader_guard(self) -> Guard:
-        entry = self._entries.get(self._candidacy)
-        # A leader whose watch has shown the end of its own candidacy is not one.
-        return Guard(self._candidacy, create=entry.create_revision if entry else -1)
 
     def _count_persist(self) -> None:
         now_ns = self.kernel.now_ns
@@ -265,55 +273,10 @@ class SimSeed:
         if len(self._persists) > 30:
             raise Violation(f"{self.name}: a hot loop of writes")
 
-    # A planned move in its thinnest form: announce it, wait a TTL, give the shard away. It is safe
-    # just because whoever holds a valid lease knows every table that is older than the lease.
-
-    def move(self, type_: str, shard: int) -> None:
-        table = self._tables_by_key().get((type_, shard // CHUNK))
-        places = [w.incarnation for w in self._hosts(type_)]
-        if self.leading and table is not None and places and shard not in table.handoffs:
-            to = self.kernel.random.choice(sorted(places))
-            generation = Generation(table.generation + 1)
-            handoffs = {**table.handoffs, shard: to}
-            self._write_table(replace(table, generation=generation, handoffs=handoffs))
-
-    def _note_handoffs(self, table: ShardTable, now_ns: int) -> None:
-        for shard in table.handoffs:
-            epoch = table.epoch[shard % CHUNK]
-            if self._handoffs.get((table.type, shard), (None, 0))[0] != epoch:
-                self._handoffs[table.type, shard] = (epoch, now_ns)
-                finish = partial(self._finish_move, table.type, shard)
-                self.kernel.after(TTL_NS, self.process, finish)
-
-    def _finish_move(self, type_: str, shard: int) -> None:
-        table = self._tables_by_key().get((type_, shard // CHUNK))
-        if table is None or shard not in table.handoffs:
-            return
-        if self.leading and not self._deciding:
-            workers = {w.incarnation: w for w in self._hosts(type_)}
-            worker = workers.get(table.handoffs[shard]) or next(iter(workers.values()), None)
-            if worker is not None:
-                draft = Draft(
-                    self._tables_by_key(),
-                    {},
-                    {type_: table.generation},
-                    self.kernel.now_ns // MS + self._skew_ms,
-                )
-                draft.give(type_, shard, self.world.owner(worker, type_))
-                self._write_table(draft.tables()[0])
-        self.kernel.after(SECOND, self.process, partial(self._finish_move, type_, shard))
-
-    def _write_table(self, table: ShardTable) -> None:
+    def write_table(self, table: ShardTable) -> None:
         key = table_key(table.type, table.chunk)
-        guards = [self._leader_guard(), Guard(key, modified=table.revision)]
+        guards = [self._candidacy.guard(self._entries), Guard(key, modified=table.revision)]
         self.write({key: (table, 0)}, guards, lambda _: None)
-
-    def _hosts(self, type_: str) -> list[Worker]:
-        workers = (worker_of(entry) for entry in self._entries.values())
-        return [w for w in workers if w is not None and w.takes(type_, ROLE)]
-
-    def _tables_by_key(self) -> dict[tuple[str, int], ShardTable]:
-        return {(table.type, table.chunk): table for table in self._tables()}
 
     # Register streams.
 
@@ -406,7 +369,7 @@ class SimSeed:
         registered = Registered(stream, session, node_id, incarnation, lease)
         self._registered[stream.id] = registered
         stream.down.send(ev.Welcome(lease, b"", TTL_NS))
-        stream.down.send(ev.Routes(tuple(self._tables()), snapshot=True))
+        stream.down.send(ev.Routes(tuple(self.tables().values()), snapshot=True))
         self._session(registered, sessions.RoutesSent(self.revision))
 
     def _session(self, registered: Registered, event: sessions.Event) -> None:
@@ -421,7 +384,7 @@ class SimSeed:
                 case sessions.Read(seq):
                     self.ask(
                         partial(self._facts, registered.node_id),
-                        partial(self._facts_read, registered, seq),
+                        partial(self._facts_read, registered, seq, self.revision),
                     )
                 case sessions.Ack(seq, state, ttl_ns):
                     registered.stream.down.send(ev.Acked(seq, ev.LeaseState(state.value), ttl_ns))
@@ -450,22 +413,22 @@ class SimSeed:
         if ttl_ns is not None:
             self._session(registered, sessions.RenewalAnswered(seq, ttl_ns))
 
-    def _facts(self, node_id: NodeId) -> tuple[Entry | None, int]:
+    def _facts(self, node_id: NodeId) -> Reading:
         tables = self.store.under(TABLES)
         newest = max((entry.mod_revision for entry in tables), default=0)
-        return self.store.entries.get(MEMBERS + node_id), newest
+        return Reading(self.store.entries.get(MEMBERS + node_id), newest, self.store.revision)
 
     def _facts_read(
-        self, registered: Registered, seq: int, read: tuple[Entry | None, int] | None
+        self, registered: Registered, seq: int, known_revision: int, read: Reading | None
     ) -> None:
-        if read is None:
-            return
-        worker = worker_of(read[0]) if read[0] is not None else None
+        if read is None or read.revision < known_revision:
+            return  # lost, or of a store that was restored: its revisions say nothing here
+        worker = worker_of(read.entry) if read.entry is not None else None
         facts = None
         if worker is not None:
             silent = worker.silent_age_ns is not None
             facts = sessions.RecordFacts(worker.incarnation, worker.stream_id, silent)
-        self._session(registered, sessions.RecordRead(seq, facts, read[1]))
+        self._session(registered, sessions.RecordRead(seq, facts, read.newest))
 
     def give_up(self, registered: Registered, age_ns: int) -> None:
         """End the stream, mark the record, and look for evidence."""
@@ -521,14 +484,5 @@ class SimSeed:
                 registered.stream.down.send(ev.GoElsewhere())
 
 
-def worker_of(entry: Entry) -> Worker | None:
-    """The worker of a member's record, with the record's revisions."""
-    if not isinstance(entry.value, Worker):
-        return None
-    return replace(
-        entry.value, create_revision=entry.create_revision, mod_revision=entry.mod_revision
-    )
-
-
-def table_key(type_: str, chunk: int) -> str:
-    return f"{TABLES}{type_}/{chunk}"
+def _has_table(puts: Mapping[str, tuple[Value, int]]) -> bool:
+    return any(isinstance(value, ShardTable) for value, _ in puts.values())

@@ -1,18 +1,20 @@
 """A store with etcd's semantics: revisions, guarded transactions, leases that end, ordered watches.
 
 Its own timers are exact, and a lease may end up to a second late, as etcd's do. Every table that is
-written passes the check that generations and epochs only rise.
+written passes the check that generations and epochs only rise, also above those of a lost future:
+`restore` puts an earlier state in the place of the present one, or none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeAlias
 
 from seedbed.routing import ShardTable
 from seedbed_seed.core.membership import Worker
-from tests.simulation.kernel import SECOND, Channel, Kernel, Violation
+from tests.simulation.kernel import MS, SECOND, Channel, Kernel, Violation
 
 Value: TypeAlias = Worker | ShardTable | str
 
@@ -32,6 +34,8 @@ class Update:
     revision: int
     entries: Mapping[str, Entry | None]
     snapshot: bool = False
+    life: int = 0
+    restored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +48,72 @@ class Guard:
     equal: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """The store at one of its revisions; of leases it holds their lengths."""
+
+    at_ns: int
+    revision: int
+    entries: Mapping[str, Entry]
+    leases: Mapping[int, int]
+
+
 class Store:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self.revision = 1
+        self.life = 0
+        """Rises with every restore; nothing sent to one life is carried out by another."""
         self.entries: dict[str, Entry] = {}
+        self._restored_revision = 0
         self._ends_ns: dict[int, int] = {}
+        self._ttl_ns: dict[int, int] = {}
         self._leases = 0
         self._watches: list[Channel[Update]] = []
+        self._broken: list[Channel[Update]] = []
+        self._backups: list[Backup] = []
+        self._newest: dict[str, ShardTable] = {}
 
     def watch(self, channel: Channel[Update]) -> None:
-        channel.send(Update(self.revision, dict(self.entries), snapshot=True))
-        self._watches.append(channel)
+        self._list(channel)
 
     def unwatch(self, channel: Channel[Update]) -> None:
         channel.close()
-        self._watches.remove(channel)
+        for watches in (self._watches, self._broken):
+            if channel in watches:
+                watches.remove(channel)
+
+    def restore(self, age_ns: int | None, seen_revision: int) -> None:
+        """Go back to what it was so long ago (None: to nothing), and before a revision was seen.
+
+        Every connection breaks, leases begin anew, and no lease's id is ever given again.
+        """
+        before_ns = 0 if age_ns is None else self._kernel.now_ns - age_ns
+        backup = Backup(0, 1, {}, {})
+        for known in self._backups:
+            if known.at_ns <= before_ns and known.revision <= seen_revision:
+                backup = known
+        self._kernel.log(f"store: restored from {self.revision} to {backup.revision}")
+        self.life += 1
+        self.revision = self._restored_revision = backup.revision
+        self.entries = dict(backup.entries)
+        self._backups = [known for known in self._backups if known.revision <= backup.revision]
+        self._ends_ns = dict.fromkeys(backup.leases, 0)
+        for lease, ttl_ns in backup.leases.items():
+            self.renew(lease, ttl_ns)
+        broken, self._watches = self._watches, []
+        for channel in broken:
+            self._broken.append(channel)
+            channel.lose()
+            again_ns = self._kernel.between(10 * MS, SECOND)
+            self._kernel.after(again_ns, None, partial(self._list_again, channel))
+
+    def settled(self, tables: Sequence[str]) -> bool:
+        """Has every table been written since the last restore?"""
+        return all(
+            (entry := self.entries.get(key)) and entry.mod_revision > self._restored_revision
+            for key in tables
+        )
 
     def write(
         self,
@@ -78,8 +132,8 @@ class Store:
             old = self.entries.get(key)
             created = old.create_revision if old is not None else self.revision
             if isinstance(value, ShardTable):
-                _check_rise(old.value if old is not None else None, value)
-                value = replace(value, revision=self.revision)
+                _check_rise(self._newest.get(key), value)
+                self._newest[key] = value = replace(value, revision=self.revision)
             changes[key] = self.entries[key] = Entry(value, created, self.revision, lease)
         for key in deletes:
             if self.entries.pop(key, None) is not None:
@@ -99,6 +153,7 @@ class Store:
     def grant(self, ttl_ns: int) -> int:
         self._leases += 1
         self._ends_ns[self._leases] = 0
+        self._ttl_ns[self._leases] = ttl_ns
         self.renew(self._leases, ttl_ns)
         return self._leases
 
@@ -128,12 +183,24 @@ class Store:
             self.revoke(lease)
 
     def _tell(self, changes: Mapping[str, Entry | None]) -> None:
+        leases = {lease: self._ttl_ns[lease] for lease in self._ends_ns}
+        self._backups.append(Backup(self._kernel.now_ns, self.revision, dict(self.entries), leases))
         for channel in self._watches:
-            channel.send(Update(self.revision, changes))
+            channel.send(Update(self.revision, changes, life=self.life))
+
+    def _list(self, channel: Channel[Update], *, restored: bool = False) -> None:
+        entries = dict(self.entries)
+        channel.send(Update(self.revision, entries, True, self.life, restored))
+        self._watches.append(channel)
+
+    def _list_again(self, channel: Channel[Update]) -> None:
+        if channel in self._broken:
+            self._broken.remove(channel)
+            self._list(channel, restored=True)
 
 
-def _check_rise(old: Value | None, new: ShardTable) -> None:
-    if not isinstance(old, ShardTable):
+def _check_rise(old: ShardTable | None, new: ShardTable) -> None:
+    if old is None:
         return
     if new.generation <= old.generation:
         raise Violation(f"generation fell: {old.generation} to {new.generation}")

@@ -12,8 +12,9 @@ from seedbed_seed.core.membership import Worker
 from seedbed_worker.core import session_events as ev
 from tests.simulation.calls import TTL_NS, Answer, Answered, Call, Lost, Outcome, Referee
 from tests.simulation.kernel import MS, SECOND, START_NS, Channel, Kernel, Violation
+from tests.simulation.keys import MEMBERS, ROLE, table_key
 from tests.simulation.plans import Fault, Plan
-from tests.simulation.seed import MEMBERS, ROLE, SimSeed
+from tests.simulation.seed import SimSeed
 from tests.simulation.store import Store
 from tests.simulation.worker import SimWorker, Stream
 
@@ -73,7 +74,8 @@ class World:
                 worker.crash()
                 self.kernel.after(duration_ns, None, partial(self._restart, worker))
             case "crash seed":
-                seed.crash()
+                if self._knows_all():
+                    seed.crash()
                 self.kernel.after(duration_ns, None, partial(self._restart, seed))
             case "pause worker":
                 if worker.alive:
@@ -129,11 +131,44 @@ class World:
             case "move":
                 for one in self.seeds:
                     if one.process.alive and one.leading:
-                        one.move(VOLATILE, self.kernel.between(0, SHARDS))
+                        one.moves.announce(VOLATILE, self.kernel.between(0, SHARDS))
+            case "restore":
+                self._restore(fault.duration_ns)
+            case "empty":
+                self._restore(None)
+
+    def _restore(self, age_ns: int | None) -> None:
+        """A backup is older than whatever a seed has yet to see. A second restore comes when all
+        have seen all since the first: within a minute the clock does not help those who lag."""
+        alive = [seed for seed in self.seeds if seed.process.alive]
+        synced = [seed.revision for seed in alive if seed.revision]
+        if not synced or (self.store.life and not self._all_have_seen_all(alive)):
+            return
+        for seed in alive:
+            if not seed.revision:
+                seed.crash()
+        self.store.restore(age_ns, min(synced))
+        for seed in alive:
+            self._restart(seed)
+
+    def _all_have_seen_all(self, seeds: list[SimSeed]) -> bool:
+        now = (self.store.life, self.store.revision)
+        return self._knows_all() and all((s.store_life, s.revision) == now for s in seeds)
+
+    def _knows_all(self) -> bool:
+        """Somebody who lived through a restore leads first: a seed that starts later cannot know of
+        it before the tables have been written again."""
+        return not self.store.life or self.store.settled(
+            [table_key(name, 0) for name in self.types]
+        )
 
     def _restart(self, it: SimSeed | SimWorker) -> None:
         process = it.process if isinstance(it, SimSeed) else it.session
-        if not process.alive:
+        if process.alive:
+            return
+        if isinstance(it, SimSeed) and not self._knows_all():
+            self.kernel.after(100 * MS, None, partial(self._restart, it))
+        else:
             it.start()
 
     # Clients.

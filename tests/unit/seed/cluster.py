@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
@@ -132,6 +133,13 @@ class Cluster:
     def lose(self, name: str) -> None:
         worker = self.workers.pop(name)
         self.apply(WorkerGone(worker.node_id, worker.incarnation))
+
+    def restore(self, tables: Mapping[tuple[str, int], ShardTable], *names: str) -> None:
+        """The store comes back with these tables, and with the present records of these workers."""
+        self.tables = dict(tables)
+        self.workers = {name: self.workers[name] for name in names}
+        workers = tuple(self.workers.values())
+        self.apply(Synced(workers, tuple(self.tables.values()), self.contracts, restored=True))
 
     def owners(self, type_: str = "t") -> list[str | None]:
         return [

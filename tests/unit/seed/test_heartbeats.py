@@ -375,6 +375,19 @@ async def test_after_a_restore_all_streams_end() -> None:
         await worker.until_ended()
 
 
+async def test_a_restored_store_renews_nothing_before_the_watch_has_noticed() -> None:
+    async with desk(ttl_s=2) as seed:
+        worker, _ = await seed.join(hello())
+        assert await worker.state() == RENEWED
+
+        def held(update: object) -> None:
+            """The watch stands still: what it delivers is thrown away."""
+
+        seed.view.apply = held  # type: ignore[method-assign]
+        seed.view.revision += 100
+        assert await worker.state() == UNKNOWN
+
+
 async def test_a_worker_that_reads_nothing_is_given_up() -> None:
     async with desk() as seed:
         worker = seed.connect(hello(), reading=False)

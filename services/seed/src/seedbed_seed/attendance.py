@@ -71,11 +71,15 @@ class Attendance:
         if isinstance(command, core.Renew):
             ttl_s = await store.renew(joined.lease, timeout=step_s)
             return stream.apply(core.RenewalAnswered(command.seq, ttl_s * 1_000_000_000))
+        known_revision = self._view.revision
         reading = await store.read(
             Get(keys.worker(joined.node_id)),
             Get(keys.tables, prefix=True, keys_only=True),
             timeout=step_s,
         )
+        if stream.ended or reading.revision < known_revision:
+            # The store was restored: its revisions do not tell what this stream was sent.
+            raise StoreError("etcd was restored, or the stream has ended")
         record, tables = reading.answers
         newest = max((entry.mod_revision for entry in tables), default=0)
         facts = _facts(record[0].value) if record else None

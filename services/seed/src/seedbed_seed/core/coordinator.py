@@ -16,7 +16,8 @@ its owner; a shard that is not concerned keeps both.
 When a shard moves. Never while its owner's record is there, be it silent or draining. Once it is
 gone: at once if the owner declared the type durable (the journal's fence protects it), if it said
 goodbye or was replaced with proof, or if `evidence` is "all"; else when its lease can be valid no
-more (`Roster`). All that may move moves in one Persist.
+more (`Roster`). All that may move moves in one Persist. After a restore from a backup, or a loss of
+tables, every table concerned is written again before anything else (`Aftermath`).
 
 From nothing (no shard of the type has a living owner) placement waits for `min_workers`; with one,
 until half a second has passed without a join, so that the first one back does not get everything.
@@ -25,16 +26,57 @@ until half a second has passed without a join, so that the first one back does n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, assert_never
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
 
 from seedbed.ids import NO_GENERATION, Epoch, Generation, Incarnation, NodeId
 from seedbed.routing import CHUNK, Owner, ShardTable
-from seedbed_seed.core.allocation import Candidate, LeastLoaded, Strategy
+from seedbed_seed.core.aftermath import LEAP_MS, Aftermath
+from seedbed_seed.core.allocation import Candidate
+from seedbed_seed.core.decisions import (
+    ContractSeen,
+    CoordinatorSettings,
+    Decision,
+    Deposed,
+    Elected,
+    EpochReported,
+    Event,
+    Evidence,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Synced,
+    TableGone,
+    TableSeen,
+    WorkerGone,
+    WorkerSeen,
+)
 from seedbed_seed.core.draft import Draft, TableKey
 from seedbed_seed.core.membership import Worker
 from seedbed_seed.core.roster import Roster
+
+__all__ = [
+    "MAX_EPOCH",
+    "MAX_TABLES",
+    "ContractSeen",
+    "Coordinator",
+    "CoordinatorSettings",
+    "Decision",
+    "Deposed",
+    "Elected",
+    "EpochReported",
+    "Event",
+    "Evidence",
+    "Persist",
+    "PersistFailed",
+    "Persisted",
+    "Synced",
+    "TableGone",
+    "TableSeen",
+    "WorkerGone",
+    "WorkerSeen",
+]
 
 MAX_TABLES = 126
 """Tables of one Persist: etcd takes 128 operations and 128 compares in a transaction."""
@@ -51,136 +93,6 @@ _ECHO_LIMIT_NS = 2_000 * _MS
 """A watch that stands still longer does not stop decisions; the guards then stop wrong ones."""
 _RETRY_NS = (100 * _MS, 200 * _MS, 400 * _MS, 800 * _MS, 1_600 * _MS, 3_200 * _MS)
 """Pauses after failed writes, unless something changes before."""
-
-Evidence: TypeAlias = Literal["durable", "all", "off"]
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorSettings:
-    """`ttl_ns` is what is assumed of a worker whose record was never seen."""
-
-    ttl_ns: int = 5_000 * _MS
-    min_workers: int = 1
-    evidence: Evidence = "durable"
-    strategy: Strategy = field(default_factory=LeastLoaded)
-
-
-# Events.
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSeen:
-    """A worker's record was written."""
-
-    worker: Worker
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerGone:
-    """A worker's record was deleted, or its lease ended."""
-
-    node_id: NodeId
-    incarnation: Incarnation
-
-
-@dataclass(frozen=True, slots=True)
-class TableSeen:
-    """A table was written; `table.revision` is the store's."""
-
-    table: ShardTable
-
-
-@dataclass(frozen=True, slots=True)
-class TableGone:
-    """A table was deleted."""
-
-    type: str
-    chunk: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContractSeen:
-    """A type exists; `role` is the role of the workers that host it (empty: any)."""
-
-    type: str
-    shard_count: int
-    role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Synced:
-    """All there is at one revision: first, after a gap of the watch, and after a restore."""
-
-    workers: tuple[Worker, ...]
-    tables: tuple[ShardTable, ...]
-    contracts: tuple[ContractSeen, ...]
-    restored: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EpochReported:
-    """A worker was shown a higher epoch of its shard than the newest table names."""
-
-    type: str
-    shard: int
-    epoch: Epoch
-
-
-@dataclass(frozen=True, slots=True)
-class Elected:
-    """This seed leads, and its watch has delivered the revision of its election."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deposed:
-    """This seed leads no more; the answer to a Persist under way means nothing any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Persisted:
-    """The Persist under way was carried out, at this revision of the store."""
-
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class PersistFailed:
-    """The Persist under way was refused by a guard, did not reach the store, or is in doubt."""
-
-
-Event: TypeAlias = (
-    WorkerSeen
-    | WorkerGone
-    | TableSeen
-    | TableGone
-    | ContractSeen
-    | Synced
-    | EpochReported
-    | Elected
-    | Deposed
-    | Persisted
-    | PersistFailed
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Persist:
-    """Write these tables in one transaction, if this seed leads and every guard holds.
-
-    A table's `revision` is that of the table it was decided from (0: there was none). `gone` names
-    lost members' records: their keys' create revisions must not be these.
-    """
-
-    tables: tuple[ShardTable, ...]
-    gone: tuple[tuple[NodeId, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What to write now, and when to ask again if nothing happens before."""
-
-    persist: Persist | None = None
-    wake_at_ns: int | None = None
 
 
 @dataclass(slots=True)
@@ -202,7 +114,8 @@ class Coordinator:
         self._tables: dict[TableKey, ShardTable] = {}
         self._named: Counter[Incarnation] = Counter()
         self._generations: dict[str, Generation] = {}
-        self._restored: dict[TableKey, Generation] = {}
+        self._aftermath = Aftermath(waits=settings.evidence != "all")
+        self._restored_until_ns = 0
         self._reported: dict[tuple[str, int], Epoch] = {}
         self._synced = False
         self._leading = False
@@ -223,7 +136,7 @@ class Coordinator:
             case TableGone(type_, chunk):
                 self._set_table((type_, chunk), None, now_ns)
             case ContractSeen():
-                self._types[event.type] = event
+                self._set_type(event, now_ns)
             case Synced():
                 self._sync(event, now_ns)
             case EpochReported(type_, shard, epoch):
@@ -262,10 +175,11 @@ class Coordinator:
         shard_counts = {name: kind.shard_count for name, kind in self._types.items()}
         draft = Draft(self._tables, shard_counts, self._generations, wall_ms)
         wake_at_ns = None
-        if self._restored:
-            for key in self._restored:
-                draft.renew(key)
-        else:
+        for key, renewal in self._aftermath.renewals():
+            draft.renew(key, above=max(renewal.floor, wall_ms) + LEAP_MS)
+            if renewal.vacated and self._is_writable(key):
+                draft.vacate(key, renewal.vacated)
+        if draft.untouched:
             for (type_, shard), epoch in self._reported.items():
                 draft.renew((type_, shard // CHUNK), [shard], above=epoch)
             wake_at_ns = self._rehome(draft, now_ns)
@@ -282,13 +196,16 @@ class Coordinator:
 
         None: its owner is reachable, or may be proved dead any moment, or nobody could take it.
         """
-        table = self._tables.get((type_, shard // CHUNK))
+        key = (type_, shard // CHUNK)
+        table = self._tables.get(key)
         owner = table.owner_of(shard) if table is not None else None
-        if owner is None or self._roster.reachable(owner.incarnation):
+        if table is None or (owner is not None and self._roster.reachable(owner.incarnation)):
             return None
         kind = self._types.get(type_)
         if kind is None or not self._candidates(kind):
             return None
+        if owner is None:
+            return self._aftermath.free_at_ns(key, self._roster.ttl_ns)
         if not self._roster.serves(owner.incarnation):
             return self._free_at_ns(owner)
         awaits_evidence = self._settings.evidence != "off" and self._moves_at_once(owner)
@@ -311,15 +228,39 @@ class Coordinator:
     def _sync(self, event: Synced, now_ns: int) -> None:
         self._synced = True
         self._roster.reset(event.workers, now_ns, restored=event.restored)
-        self._types = {contract.type: contract for contract in event.contracts}
+        types = {contract.type: contract for contract in event.contracts}
         tables = {(table.type, table.chunk): table for table in event.tables}
-        for key in self._tables.keys() - tables.keys():
-            self._set_table(key, None, now_ns)
         if event.restored:
             self._writing = None
-            self._restored = {key: table.generation for key, table in tables.items()}
+            self._restored_until_ns = now_ns + self._roster.ttl_ns
+            kinds = (self._types | types).values()
+            keys = {key for kind in kinds for key in _keys(kind)}
+            self._go_back(keys | tables.keys() | self._tables.keys(), tables)
+        self._types = types
+        for key in self._tables.keys() - tables.keys():
+            self._set_table(key, None, now_ns)
         for key, table in tables.items():
             self._set_table(key, table, now_ns)
+
+    def _go_back(self, keys: Iterable[TableKey], tables: Mapping[TableKey, ShardTable]) -> None:
+        """The store has been restored, and holds these tables or none under these keys."""
+        for key in keys:
+            before, now = self._tables.get(key), tables.get(key)
+            known = self._generations.get(key[0], NO_GENERATION)
+            if now is not None and now.generation > known:
+                # No backup holds what this seed has not seen: another one has written it again.
+                self._aftermath.renewed(key)
+                continue
+            table = now or before
+            size = len(table.owner) if table is not None else CHUNK
+            self._aftermath.lost(key, size, known, before=before, now=now)
+
+    def _set_type(self, kind: ContractSeen, now_ns: int) -> None:
+        is_new = kind.type not in self._types and kind.type not in self._generations
+        if is_new and now_ns < self._restored_until_ns:
+            # It may have had owners in the future that was lost, and this seed did not see it.
+            self._go_back(_keys(kind), {})
+        self._types[kind.type] = kind
 
     def _set_table(self, key: TableKey, table: ShardTable | None, now_ns: int) -> None:
         """Replace a table; an owner that it names is expected to have been seen."""
@@ -333,14 +274,15 @@ class Coordinator:
             if not self._named[incarnation]:
                 del self._named[incarnation]
         self._roster.forget(self._named, now_ns)
+        self._aftermath.seen(key, before, table, now_ns)
         if table is None:
-            self._restored.pop(key, None)
+            if before is not None:
+                known = self._generations[before.type]
+                self._aftermath.lost(key, len(before.owner), known, before=before, now=None)
             return
         self._tables[key] = table
         last = self._generations.get(table.type, NO_GENERATION)
         self._generations[table.type] = max(last, table.generation)
-        if key in self._restored and _all_epochs_above(table, self._restored[key]):
-            del self._restored[key]
         for type_, shard in list(self._reported):
             if (type_, shard // CHUNK) == key:
                 self._report(type_, shard, self._reported[type_, shard])
@@ -361,6 +303,11 @@ class Coordinator:
         return now_ns >= writing.limit_ns or all(
             table is not None and table.revision >= writing.revision for table in seen
         )
+
+    def _is_writable(self, key: TableKey) -> bool:
+        """A table that is there, or of a type that is known."""
+        kind = self._types.get(key[0])
+        return key in self._tables or (kind is not None and key in _keys(kind))
 
     # What follows from it.
 
@@ -390,13 +337,19 @@ class Coordinator:
         """Shards of a type that may be given an owner now, and the times when others may."""
         shards: list[int] = []
         later: list[int] = []
-        for chunk in range(_chunks(kind.shard_count)):
-            table = self._tables.get((kind.type, chunk))
-            first = chunk * CHUNK
+        for key in _keys(kind):
+            table = self._tables.get(key)
+            first = key[1] * CHUNK
             if table is None:
                 shards += range(first, min(first + CHUNK, kind.shard_count))
                 continue
-            free = {0}
+            free: set[int] = set()
+            if 0 in table.owner:
+                free_at_ns = self._aftermath.free_at_ns(key, self._roster.ttl_ns)
+                if free_at_ns > now_ns:
+                    later.append(free_at_ns)
+                else:
+                    free.add(0)
             for index, owner in enumerate(table.owners, 1):
                 if self._roster.serves(owner.incarnation):
                     continue
@@ -406,7 +359,7 @@ class Coordinator:
                 else:
                     free.add(index)
                     draft.lost.add(owner.incarnation)
-            if len(free) > 1 or 0 in table.owner:
+            if free:
                 shards += [first + n for n, index in enumerate(table.owner) if index in free]
         return shards, later
 
@@ -440,8 +393,8 @@ class Coordinator:
         """Has any shard of the type an owner that serves?"""
         return any(
             self._roster.serves(owner.incarnation)
-            for chunk in range(_chunks(kind.shard_count))
-            if (table := self._tables.get((kind.type, chunk))) is not None
+            for key in _keys(kind)
+            if (table := self._tables.get(key)) is not None
             for owner in table.owners
         )
 
@@ -471,11 +424,6 @@ class Coordinator:
         return tuple(sorted(record for record in records if record is not None))
 
 
-def _chunks(shard_count: int) -> int:
-    return -(-shard_count // CHUNK)
-
-
-def _all_epochs_above(table: ShardTable, generation: Generation) -> bool:
-    return all(
-        epoch > generation for index, epoch in zip(table.owner, table.epoch, strict=True) if index
-    )
+def _keys(kind: ContractSeen) -> list[TableKey]:
+    """The keys of a type's tables."""
+    return [(kind.type, chunk) for chunk in range(-(-kind.shard_count // CHUNK))]

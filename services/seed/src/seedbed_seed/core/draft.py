@@ -1,6 +1,7 @@
 """Allocation tables being changed into the next ones: who gets what, in which epoch.
 
-A shard that is not touched keeps its owner and its epoch; one that is gets the next generation.
+A shard that is not touched keeps its owner and its epoch; one that is gets the next generation,
+also one that is left without an owner.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Draft:
         self._shard_counts = shard_counts
         self._generations = generations
         self._wall_ms = wall_ms
-        self._given: dict[TableKey, dict[int, Owner]] = {}
+        self._given: dict[TableKey, dict[int, Owner | None]] = {}
         self._floors: dict[str, int] = {}
         self._loads: Counter[tuple[str, Incarnation]] | None = None
 
@@ -43,14 +44,29 @@ class Draft:
             self._loads["", owner.incarnation] += 1
 
     def renew(self, key: TableKey, shards: Iterable[int] | None = None, *, above: int = 0) -> None:
-        """The same owners, in a new epoch that is above a floor (None: of all shards)."""
-        table = self._tables[key]
+        """The same owners, in a new epoch (None: of all shards).
+
+        Whatever of the type is written is above the floor, be there such a table or not.
+        """
+        self._floors[key[0]] = max(above, self._floors.get(key[0], 0))
+        table = self._tables.get(key)
+        if table is None:
+            return
         given = self._given.setdefault(key, {})
         for shard in range(len(table.owner)) if shards is None else (s % CHUNK for s in shards):
             owner = table.owner_of(table.first_shard + shard)
             if owner is not None:
                 given[shard] = owner
-        self._floors[table.type] = max(above, self._floors.get(table.type, 0))
+
+    def vacate(self, key: TableKey, places: Iterable[int]) -> None:
+        """These places of a table get no owner; there may be no such table yet."""
+        given = self._given.setdefault(key, {})
+        given.update(dict.fromkeys(places))
+
+    @property
+    def untouched(self) -> bool:
+        """Is no table to be written?"""
+        return not self._given
 
     def loads(self) -> Counter[tuple[str, Incarnation]]:
         """Shards by type (empty: all types) and incarnation, with those that were given."""
@@ -85,8 +101,9 @@ class Draft:
             owners = [choice[index] for index in table.owner]
             epochs = list(table.epoch)
         for shard, owner in given.items():
-            owners[shard] = owner
-            epochs[shard] = Epoch(generation)
+            if shard < len(owners):
+                owners[shard] = owner
+                epochs[shard] = Epoch(generation)
         used = dict.fromkeys(owner for owner in owners if owner is not None)
         index_of: dict[Owner | None, int] = {owner: n for n, owner in enumerate(used, 1)}
         index_of[None] = 0

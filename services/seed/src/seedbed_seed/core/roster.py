@@ -58,6 +58,11 @@ class Roster:
         self._marks: dict[Incarnation, _Mark] = {}
         self._gone: dict[Incarnation, _Gone] = {}
 
+    @property
+    def ttl_ns(self) -> int:
+        """The largest TTL that is known of: no lease is longer."""
+        return self._ttl_ns
+
     def seen(self, worker: Worker, now_ns: int) -> None:
         """A record was written."""
         before = self._records.get(worker.node_id)

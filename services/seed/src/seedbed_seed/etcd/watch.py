@@ -4,9 +4,10 @@ It resumes after the last event it passed on, never from a header (that of `crea
 events not sent yet); only the answer to a progress request moves it without an event, because etcd
 gives it once all before it was sent. It lists anew when its place was compacted away, or when the
 store turns out to be restored: after every break it compares what the store held at its place with
-what it knows, since a restored store may have been written past that place meanwhile. A stream on which nothing comes although progress was asked for is
-torn down: a frozen member keeps its connections. (etcd leaves progress unanswered while the store
-is older than the watch's start, so until the first change a read says whether there was one.)
+what it knows, since a restored store may have been written past that place meanwhile. A stream on
+which nothing comes although progress was asked for is torn down: a frozen member keeps its
+connections. (etcd leaves progress unanswered while the store is older than the watch's start, so
+until the first change a read says whether there was one.)
 """
 
 from __future__ import annotations
