@@ -66,9 +66,9 @@ class Cluster:
 
     async def add_seed(self, *, name: str = "", wait: bool = True, **env: str) -> Node:
         settings = {"SEEDBED_ETCD": ",".join(self.etcd.endpoints), **self.seed_env, **env}
-        node = await start("seed", name or self._name("seed"), settings, self.folder, wait=wait)
+        node = await self._start("seed", name or self._name("seed"), settings)
         self.seeds.append(node)
-        return node
+        return await _ready(node, wait=wait)
 
     async def add_worker(self, *, name: str = "", wait: bool = True, **env: str) -> Node:
         settings = {
@@ -78,9 +78,9 @@ class Cluster:
             **self.worker_env,
             **env,
         }
-        node = await start("worker", name or self._name("worker"), settings, self.folder, wait=wait)
+        node = await self._start("worker", name or self._name("worker"), settings)
         self.workers.append(node)
-        return node
+        return await _ready(node, wait=wait)
 
     async def restart(self, node: Node, *, wait: bool = True) -> Node:
         """Start the same node again on the same addresses."""
@@ -88,10 +88,14 @@ class Cluster:
             "SEEDBED_PORT": node.grpc.rpartition(":")[2],
             "SEEDBED_HTTP_PORT": node.http.rpartition(":")[2],
         }
-        new = await start(node.role, node.name, node.env | ports, self.folder, wait=wait)
+        new = await self._start(node.role, node.name, node.env | ports)
         nodes = self.seeds if node.role == "seed" else self.workers
         nodes[nodes.index(node)] = new
-        return new
+        return await _ready(new, wait=wait)
+
+    async def _start(self, role: str, name: str, env: dict[str, str]) -> Node:
+        """Not waited for: one that is not ready in time is killed with the others."""
+        return await start(role, name, env, self.folder, wait=False)
 
     @property
     def entry(self) -> str:
@@ -170,6 +174,12 @@ async def cluster(
         for _ in range(workers):
             await running.add_worker()
         yield running
+
+
+async def _ready(node: Node, *, wait: bool) -> Node:
+    if wait:
+        await node.ready()
+    return node
 
 
 async def _kill_all(running: Cluster) -> None:

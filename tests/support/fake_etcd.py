@@ -27,6 +27,7 @@ class WatchStream:
     create: wire.WatchCreateRequest
     requests: AsyncIterator[wire.WatchRequest]
     context: WatchContext
+    puts: list[wire.KeyValue]
 
     async def send(self, response: wire.WatchResponse) -> None:
         await self.context.write(response)
@@ -37,6 +38,7 @@ class WatchStream:
     async def event(self, revision: int, key: str, *, at: int, fragment: bool = False) -> None:
         """Tell of a put at `revision`; the header says that the store is `at`."""
         kv = wire.KeyValue(key=key.encode(), create_revision=revision, mod_revision=revision)
+        self.puts.append(kv)
         await self.send(
             wire.WatchResponse(header=header(at), events=[wire.Event(kv=kv)], fragment=fragment)
         )
@@ -60,7 +62,10 @@ async def silent(stream: WatchStream) -> None:
 
 @dataclass
 class FakeEtcd:
-    """Serves an empty store at one revision; streams run scripts, one each, the last for ever."""
+    """Serves a store at one revision, which holds what its watches have told of.
+
+    Streams run scripts, one each, the last for ever.
+    """
 
     revision: int = 3
     port: int = 0
@@ -68,6 +73,8 @@ class FakeEtcd:
     keepalive: KeepAliveScript | None = None
     starts: list[int] = field(default_factory=list[int])
     """Start revisions of all watches so far."""
+    puts: list[wire.KeyValue] = field(default_factory=list[wire.KeyValue])
+    """What watches have told of."""
     grants: int = 0
     transactions: int = 0
     refuse_writes_with: tuple[grpc.StatusCode, str] | None = None
@@ -77,8 +84,9 @@ class FakeEtcd:
         return f"http://127.0.0.1:{self.port}"
 
     async def range(self, request: wire.RangeRequest, _: object) -> wire.RangeResponse:
-        del request
-        return wire.RangeResponse(header=header(self.revision))
+        at = request.revision or self.revision
+        kvs = {kv.key: kv for kv in self.puts if kv.mod_revision <= at}
+        return wire.RangeResponse(header=header(self.revision), kvs=kvs.values())
 
     async def txn(
         self,
@@ -101,7 +109,7 @@ class FakeEtcd:
         create = (await anext(requests)).create_request
         self.starts.append(create.start_revision)
         script = self.watches.popleft() if len(self.watches) > 1 else self.watches[0]
-        await script(WatchStream(create, requests, context))
+        await script(WatchStream(create, requests, context, self.puts))
 
     async def keep_alive(
         self, requests: AsyncIterator[wire.LeaseKeepAliveRequest], context: LeaseContext

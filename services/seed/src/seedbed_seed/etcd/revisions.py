@@ -62,5 +62,5 @@ class Revisions:
 
     def replaced(self) -> None:
         """The store turned out to be another one, at a revision that says nothing."""
-        _log.warning("etcd was restored: it holds another past")
+        _log.warning("etcd was restored: the past that it holds is another one")
         self.restorations += 1
