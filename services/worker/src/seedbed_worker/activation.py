@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _HOOK: Final = HostedMethod(
     MethodContract(
-        name="deactivating()",
+        name="deactivating",
         path="",
         key=KeyPath((1,), KeyKind.STRING, presence=False),
         server_streaming=False,
@@ -85,9 +85,9 @@ class Departure(Job):
         else:
             self._leave()
 
-    def in_words(self) -> str:
-        seconds = (self.home.rt.clock.now_ns() - self.started_ns) / 1e9
-        return f"the entity leaves memory, and its deactivating() has run for {seconds:.1f} s"
+    @property
+    def hook(self) -> str:
+        return "deactivating()"
 
     async def run(self) -> None:
         CURRENT.set(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from seedbed.abort import Abort
 from seedbed.adapters import EntityContext
@@ -70,7 +71,8 @@ def _abort_in(error: BaseException) -> Abort | None:
         return error
     if not isinstance(error, BaseExceptionGroup):
         return None
-    group: BaseExceptionGroup[BaseException] = error
+    # A check by isinstance leaves the type of what is in it unknown.
+    group = cast("BaseExceptionGroup[BaseException]", error)
     found = [_abort_in(one) for one in group.exceptions]
     return found[0] if all(found) else None
 
