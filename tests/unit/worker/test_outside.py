@@ -421,6 +421,25 @@ async def test_a_passivation_waits_for_who_is_outside() -> None:
         assert (await w.read()).total == 12
 
 
+async def test_a_passivation_waits_for_who_goes_outside_before_it_begins() -> None:
+    store = Store()
+    async with world(Kept, store=store) as w:
+        await w.write(amount=1)
+        store.gate = "commit"
+        call = w.start(w.call("Act", how="out and back", amount=10, gate="g"))
+        await GATES.reach("commit")
+        entity = w.host.homes["probe"].entities["a"]
+        w.host.homes["probe"].retire(entity)  # it stands in line, before all others
+        GATES.open("commit")
+        await GATES.reach("g")
+        assert (await w.write(amount=100)).total == 111
+        assert w.host.homes["probe"].entities["a"] is entity
+        GATES.open("g")
+        assert reply(await call.answer()).total == 121
+        await settle()
+        assert (w.host.rt.live, w.host.rt.calls) == (0, 0)
+
+
 async def test_the_entity_limit_finds_it_busy() -> None:
     async with world(Volatile, limits=HostLimits(max_entities=1)) as w:
         call = w.start(w.call("Act", how="out and back", amount=1, gate="g"))
@@ -563,7 +582,7 @@ async def test_a_hook_cannot_leave(caplog: pytest.LogCaptureFixture) -> None:
 # Any order.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     durable=st.booleans(),
     calls=st.lists(st.sampled_from(["write", "out", "fail", "read", "leave"]), max_size=12),
