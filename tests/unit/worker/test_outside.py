@@ -43,6 +43,9 @@ class Volatile(Probe, durable=False):
         match request.how:
             case "out and back":
                 return await self.out_and_back(request)
+            case "wait, then out and back":
+                await GATES.wait("in turn")
+                return await self.out_and_back(request)
             case "twice":
                 await self.out_and_back(request)
                 return await self.out_and_back(request)
@@ -422,15 +425,13 @@ async def test_a_passivation_waits_for_who_is_outside() -> None:
 
 
 async def test_a_passivation_waits_for_who_goes_outside_before_it_begins() -> None:
-    store = Store()
-    async with world(Kept, store=store) as w:
+    async with world(Kept) as w:
         await w.write(amount=1)
-        store.gate = "commit"
-        call = w.start(w.call("Act", how="out and back", amount=10, gate="g"))
-        await GATES.reach("commit")
+        call = w.start(w.call("Act", how="wait, then out and back", amount=10, gate="g"))
+        await GATES.reach("in turn")
         entity = w.host.homes["probe"].entities["a"]
         w.host.homes["probe"].retire(entity)  # it stands in line, before all others
-        GATES.open("commit")
+        GATES.open("in turn")
         await GATES.reach("g")
         assert (await w.write(amount=100)).total == 111
         assert w.host.homes["probe"].entities["a"] is entity
