@@ -268,6 +268,7 @@ async def test_it_is_a_turn_of_its_own() -> None:
         w.clock.advance(2.5)
         GATES.open("g")
         assert reply(await call.answer()).text == "2.5"
+        assert w.metrics.took_ns["Act"] == [int(2.5 * SECOND)], "and the call is one"
 
 
 async def test_a_call_may_leave_more_than_once() -> None:
@@ -616,7 +617,7 @@ async def test_a_hook_cannot_leave(caplog: pytest.LogCaptureFixture) -> None:
 # Any order.
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     durable=st.booleans(),
     calls=st.lists(st.sampled_from(["write", "out", "fail", "read", "leave"]), max_size=12),
