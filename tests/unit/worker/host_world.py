@@ -20,6 +20,7 @@ from seedbed.routing import Owner, ShardTable
 from seedbed.sharding import shard_of
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
+from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.host import Host
 from seedbed_worker.jobs import Answer, Job
 from seedbed_worker.loader import host_class
@@ -54,17 +55,20 @@ class NoMetrics:
 
     def __init__(self) -> None:
         self.codes: dict[str, list[int]] = {}
+        self.took_ns: dict[str, list[int]] = {}
 
     def calls(self, type_: str, method: str) -> Counter:
-        return Counter(self.codes.setdefault(method, []))
+        return Counter(self.codes.setdefault(method, []), self.took_ns.setdefault(method, []))
 
 
 class Counter:
-    def __init__(self, codes: list[int]) -> None:
+    def __init__(self, codes: list[int], took_ns: list[int]) -> None:
         self._codes = codes
+        self._took_ns = took_ns
 
     def observe(self, code: int, took_ns: int) -> None:
         self._codes.append(code)
+        self._took_ns.append(took_ns)
 
     def ended(self, code: int) -> None:
         self._codes.append(code)
@@ -351,7 +355,9 @@ def new_lease(clock: FakeClock, name: str = "me", ttl_ns: int = TTL_NS) -> Lease
 
 @asynccontextmanager
 async def world(
-    *classes: type[AnyEntity], limits: HostLimits | None = None
+    *classes: type[AnyEntity],
+    limits: HostLimits | None = None,
+    store: EntityStore | None = None,
 ) -> AsyncGenerator[World]:
     """A host that runs and owns everything."""
     LOG.clear()
@@ -371,6 +377,7 @@ async def world(
         node_id="w-1",
         metrics=metrics,
         epoch_seen=lambda type_, shard, epoch: seen.append((type_, shard, epoch)),
+        store=store,
     )
     made = World(clock, region, lease, host)
     made.metrics, made.epochs_seen = metrics, seen
