@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -27,6 +27,11 @@ from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.present_turn import PresentTurn
 from seedbed_worker.runners import Work
 from seedbed_worker.runtime import CallCounter, Runtime
+
+if TYPE_CHECKING:
+    import grpc.aio  # only named
+
+    from seedbed_worker.onward import TurnCalls  # it knows jobs
 
 Answer: TypeAlias = Replied | Failed | NotHere
 OnEnd: TypeAlias = Callable[[Answer], object]
@@ -85,8 +90,8 @@ class Job(Ticket):
     # With slots: to read a default from the class costs ten times as much as to set all of them.
     __slots__ = (
         "answer", "began", "call", "cell", "context", "ended", "ended_ns", "entity", "expiry",
-        "handed", "home", "in_hook", "leaving", "method", "on_end", "open", "present", "saved",
-        "shard", "started_ns", "streaming", "task", "wake",
+        "handed", "home", "in_hook", "leaving", "method", "on_end", "onward", "open", "present",
+        "saved", "shard", "started_ns", "streaming", "task", "wake",
     )  # fmt: skip
 
     shard: Shard
@@ -127,6 +132,8 @@ class Job(Ticket):
         """Its place among the deadlines."""
         self.present: Turn | None = None
         """What `turn()` gave in this turn."""
+        self.onward: TurnCalls | None = None
+        """What it calls, from its first call to another entity on."""
 
     # What the host tells it.
 
@@ -270,6 +277,8 @@ class Job(Ticket):
                 answer = failed(CallError(Reason.FENCED, message), started=True)
             elif isinstance(answer, Failed):
                 answer = replace(answer, epoch=self.shard.epoch)
+            if self.onward is not None:
+                self.onward.turn_ended()
         self.end(answer)
 
     # What user code asks of its turn.
@@ -287,6 +296,23 @@ class Job(Ticket):
     def forget_turn(self) -> None:
         """Another turn begins: `turn()` describes it anew."""
         self.present = None
+
+    @property
+    def is_outside(self) -> bool:
+        """It is between two of its turns, in a block that may call entities."""
+        return False
+
+    @property
+    def was_outside(self) -> bool:
+        """It has left a turn by such a block."""
+        return False
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        channel = self.home.rt.channel
+        if channel is None:
+            raise RuntimeError("self.channel: this host has none, since it runs without routes")
+        return channel
 
     def save(self) -> None:
         self.saved = True
