@@ -16,7 +16,7 @@ import grpc.aio
 from seedbed.callers import AnyCall
 from seedbed.calls import EntityCall, Failed
 from seedbed.client_channel import Channel
-from seedbed.client_session import ClientSession, GivenMetadata, Method
+from seedbed.client_session import ClientSession
 from seedbed.errors import CallError, Reason
 from seedbed.request_ids import derived_id, minted_at_ms
 from seedbed.turn import CURRENT
@@ -140,10 +140,8 @@ class TurnCalls:
     def forget(self, ready: Callable[[], None]) -> None:
         """Nothing: a call that ends before there are routes is counted like all others."""
 
-    def entity_call(
-        self, method: Method, request: bytes, deadline_ns: int | None, metadata: GivenMetadata
-    ) -> EntityCall:
-        call = self._onward.session.address(method, request, deadline_ns, metadata)
+    def prepare(self, call: EntityCall) -> None:
+        """Its id, its trace, and who waits for it; a call to one of those is refused."""
         mine = self._job.call
         if not call.request_id:
             call.request_id = self._derive(call)
@@ -160,7 +158,6 @@ class TurnCalls:
                 " Make one of these calls in `async with self.outside():`, or later, from a"
                 " reminder",
             )
-        return call
 
     def lets(self, call: AnyCall) -> bool:
         """At most SEEDBED_ONWARD_CALLS are under way for a turn; the others wait in line."""
