@@ -218,11 +218,11 @@ async def test_a_call_where_there_is_no_turn_says_where_calls_are_made() -> None
         async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
             stubs.append(self.probes)
             tasks.create_task(call())
-            with pytest.raises(RuntimeError, match="no running event loop"):
+            with pytest.raises(RuntimeError, match="in a thread"):
                 await asyncio.to_thread(lambda: stubs[0].Write(pb.Request(id=THERE)))
             return pb.Reply()
 
-        await it.act(HERE, "ask")
+        reply(await it.act(HERE, "ask"))
         GATES.open("stray")
         await until("the stray task has tried", lambda: len(errors) == 1, within=5)
         assert "outside()" in str(errors[0])
@@ -632,7 +632,7 @@ async def test_calls_in_line_end_with_their_own_deadline_and_are_skipped_if_give
 
 
 async def test_calls_before_the_first_routes_wait_and_those_given_up_still_count() -> None:
-    async with net(told=False) as it:
+    async with net(told=False, limits=HostLimits(onward_calls=1)) as it:
 
         @script
         async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:

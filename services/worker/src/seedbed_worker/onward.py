@@ -58,7 +58,13 @@ class Onward:
                 " hooks, in tasks that end within their turn (asyncio.TaskGroup), and in"
                 " `async with self.outside():`"
             )
-        asyncio.get_running_loop()  # raises: in a thread, nobody would carry the call
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "a call through self.channel in a thread, where nobody would carry it: make it in"
+                " the turn, before or after asyncio.to_thread"
+            ) from None
         calls = job.onward
         if calls is None or calls.in_hook is not job.in_hook:
             if calls is not None:
@@ -134,8 +140,8 @@ class TurnCalls:
     def made(self, call: AnyCall | None) -> None:
         self.begun += 1
         if call is not None:
-            self._under_way[call] = False
             call.when_ended(partial(self._ended, call))
+            self._under_way[call] = False
 
     def forget(self, ready: Callable[[], None]) -> None:
         """Nothing: a call that ends before there are routes is counted like all others."""
