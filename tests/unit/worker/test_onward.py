@@ -21,7 +21,7 @@ from seedbed.errors import CallError, Reason
 from seedbed.link import Link
 from seedbed.request_ids import minted_at_ms
 from seedbed.tracing import Attribute, Kind, Span
-from seedbed_worker.jobs import Job
+from seedbed_worker.jobs import Answer, Job
 from seedbed_worker.onward_errors import OnwardError
 from seedbed_worker.runtime import HostLimits
 from tests.support.waiting import until
@@ -179,27 +179,51 @@ async def test_an_entity_that_calls_itself_waits_for_itself() -> None:
         assert "CALL_CYCLE" in getattr(answer, "message", "")
 
 
-async def test_outside_a_turn_the_entity_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outside_a_turn_the_entity_waits_for_nobody() -> None:
     async with net() as it:
 
         @script
         async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
-            job = current()
-            job.open = False
-            with monkeypatch.context() as patched:
-                patched.setattr(Job, "is_outside", True)
-                await self.probes.Act(pb.Request(id=THERE, how="seen"))
-            job.open = True
-            return pb.Reply()
+            async with self.outside():
+                return await self.probes.Act(pb.Request(id=THERE, how="ask_back"))
 
         @script
-        async def seen(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
-            return pb.Reply()
+        async def ask_back(
+            self: Scripted, request: pb.Request, context: ServicerContext
+        ) -> pb.Reply:
+            return await self.probes.Write(pb.Request(id=HERE, amount=3))
 
         call = it.call(HERE, "ask")
         call.chain = ("probe/first",)
-        await it.nodes[0].call(call)
-        assert SEEN[1].chain == ("probe/first",)
+        assert reply(await it.nodes[0].call(call)).total == 3
+        assert [seen.chain for seen in SEEN[1:]] == [
+            ("probe/first",),
+            ("probe/first", f"probe/{THERE}"),
+        ]
+
+
+async def test_two_that_call_each_other_in_different_chains_end_by_deadline_and_say_why() -> None:
+    async with net(clock=SystemClock()) as it, asyncio.TaskGroup() as tasks:
+        began = 0
+
+        @script
+        async def cross(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
+            nonlocal began
+            began += 1
+            await until("both have begun", lambda: began == 2, within=5)
+            other = THERE if self.key == HERE else HERE
+            return await self.probes.Write(pb.Request(id=other))
+
+        answers: list[asyncio.Task[Answer]] = []
+        for key in (HERE, THERE):
+            call = it.call(key, "cross")
+            call.deadline_ns = SystemClock().now_ns() + SECOND // 2
+            answers.append(tasks.create_task(it.node_of(key).call(call)))
+        for task, other in zip(answers, (THERE, HERE), strict=True):
+            answer = await task
+            assert isinstance(answer, Failed)
+            assert answer.code == 4
+            assert f"a call to probe/{other} Write" in answer.message, answer.message
 
 
 async def test_a_call_where_there_is_no_turn_says_where_calls_are_made() -> None:
@@ -432,18 +456,38 @@ async def test_any_other_failure_says_what_was_called_and_how_it_ended(how: str)
             assert text == f"the call to probe/{THERE} Act ended with {code}"
 
 
-async def test_after_outside_nothing_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("inside", [True, False])
+async def test_in_and_after_outside_nothing_is_passed_on(inside: bool) -> None:
     async with net() as it:
         failing("moving")
 
         @script
         async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
-            monkeypatch.setattr(Job, "was_outside", True)
+            async with self.outside():
+                if inside:
+                    await self.probes.Act(pb.Request(id=THERE, how="moving"))
             return await self.probes.Act(pb.Request(id=THERE, how="moving"))
 
         error = await refusal(it)
         assert number(error) == 2
         assert "UNAVAILABLE (MOVING: in the way)" in (error.details() or "")
+
+
+async def test_unnamed_calls_in_and_after_outside_go_on_counting() -> None:
+    async with net() as it:
+
+        @script
+        async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
+            await self.probes.Write(pb.Request(id=THERE))
+            async with self.outside():
+                await self.probes.Write(pb.Request(id=THERE))
+            return await self.probes.Write(pb.Request(id=THERE))
+
+        for _ in range(2):
+            reply(await it.act(HERE, "ask"))
+        made = ids(THERE)
+        assert made[:3] == made[3:]
+        assert len(set(made)) == 3
 
 
 async def test_an_error_of_another_turn_is_not_this_ones() -> None:
@@ -580,9 +624,10 @@ async def test_one_entity_calls_ten_thousand_with_only_so_many_under_way() -> No
             self: Scripted, request: pb.Request, context: ServicerContext
         ) -> pb.Reply:
             act = self.probes.Act
-            calls = [act(pb.Request(id=f"member-{n}", how="count")) for n in range(10_000)]
-            # As users do; the rule about task groups is this project's own.
-            replies = await asyncio.gather(*calls)  # noqa: TID251
+            async with self.outside():
+                calls = [act(pb.Request(id=f"member-{n}", how="count")) for n in range(10_000)]
+                # As users do; the rule about task groups is this project's own.
+                replies = await asyncio.gather(*calls)  # noqa: TID251
             return pb.Reply(total=sum(one.total for one in replies))
 
         @script

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc.aio
 
@@ -72,7 +72,8 @@ def onward_error(outcome: Failed, turn: TurnCalls, target: str) -> OnwardError:
 
 def onward_error_in(error: BaseException) -> OnwardError | None:
     """The error itself, or the one that a task group has wrapped."""
-    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())  # an exception group has
-    if len(inner) == 1:
-        return onward_error_in(inner[0])
-    return error if isinstance(error, OnwardError) else None
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, OnwardError) else None
+    # A check by isinstance leaves the type of what is in it unknown.
+    inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return onward_error_in(inner[0]) if len(inner) == 1 else None
