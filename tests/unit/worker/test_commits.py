@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import grpc
 import pytest
@@ -73,10 +74,8 @@ class Volatile(Probe, durable=False):
             case "ignore the deadline":
                 self.state.value += request.amount
                 self.save()
-                try:
+                with suppress(asyncio.CancelledError):
                     await GATES.wait("never")
-                except asyncio.CancelledError:
-                    pass
             case _:
                 return await act(self, request, context)
         return self.answer()

@@ -24,9 +24,9 @@ class Line:
 
 @dataclass
 class Cart:
-    lines: list[Line] = field(default_factory=list)
-    prices: dict[str, float] = field(default_factory=dict)
-    tags: set[str] = field(default_factory=set)
+    lines: list[Line] = field(default_factory=list[Line])
+    prices: dict[str, float] = field(default_factory=dict[str, float])
+    tags: set[str] = field(default_factory=set[str])
     owner: str | None = None
     since: datetime | None = None
     anything: object = None

@@ -226,7 +226,15 @@ class Job(Ticket):
         if isinstance(error, asyncio.CancelledError) and (self.ended or not self.home.rt.running):
             # Who still waits while the host itself stops learns that the call may have run.
             return failed(CallError(Reason.FENCED, "the worker stops"), started=True)
-        return failure(error, self.call, self.context, started=self.began, hook=self.hook)
+        event = f"{self.hook} failed" if self.hook else "turn failed"
+        return failure(
+            error,
+            self.call,
+            self.context,
+            started=self.began,
+            entity=self.home.hosted.name,
+            event=event if self.began else "entity not made",
+        )
 
     def settle(self, answer: Answer) -> None:
         """End with what came of its turn, if that may leave: the memory must still be ours."""
