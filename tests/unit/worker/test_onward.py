@@ -576,7 +576,10 @@ async def test_a_call_that_was_answered_but_never_awaited_is_warned_of_too(
         @script
         async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
             self.probes.Write(pb.Request(id=THERE))
-            return await self.probes.Write(pb.Request(id=THERE))
+            await self.probes.Write(pb.Request(id=THERE))
+            late = self.probes.Write(pb.Request(id=THERE))
+            await self.probes.Write(pb.Request(id=THERE))
+            return await late
 
         with caplog.at_level(logging.WARNING, "seedbed_worker.onward"):
             reply(await it.act(HERE, "ask"))

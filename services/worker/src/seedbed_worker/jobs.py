@@ -248,6 +248,7 @@ class Job(Ticket):
                 answer = replace(answer, epoch=self.shard.epoch)
             if self.onward is not None:
                 self.onward.turn_ended()
+                self.onward = None  # they hold each other
         self.end(answer)
 
     # What user code asks of its turn.
