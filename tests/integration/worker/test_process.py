@@ -212,7 +212,10 @@ async def test_a_durable_class_is_one_warning_until_there_are_journals(tmp_path:
     warning = "states kept in memory only"
     path = _with_path(tmp_path)
     env = {"SEEDBED_ENTITIES": "durable_entity", "SEEDBED_JOURNAL": "sqlite:///./seedbed.db"}
-    async with fake_seeds(1) as [seed], worker(seed, tmp_path, PYTHONPATH=path, **env) as node:
+    async with (
+        fake_seeds(1) as [seed],
+        worker(seed, tmp_path, wait=True, PYTHONPATH=path, **env) as node,
+    ):
         [line] = [line for line in node.log_text().splitlines() if warning in line]
         assert json.loads(line)["entity_types"] == ["census"]
     (tmp_path / "volatile").mkdir()

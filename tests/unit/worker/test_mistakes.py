@@ -14,7 +14,6 @@ from seedbed.entity import AnyEntity
 from seedbed.errors import Reason
 from tests.unit.worker.host_world import GATES, LOG, Probe, World, refused, reply, settle, world
 
-
 gather = asyncio.gather  # noqa: TID251 - users may
 
 

@@ -43,6 +43,9 @@ class Volatile(Probe, durable=False):
         match request.how:
             case "out and back":
                 return await self.out_and_back(request)
+            case "wait, then out and back":
+                await GATES.wait("in turn")
+                return await self.out_and_back(request)
             case "twice":
                 await self.out_and_back(request)
                 return await self.out_and_back(request)
@@ -421,6 +424,23 @@ async def test_a_passivation_waits_for_who_is_outside() -> None:
         assert (await w.read()).total == 12
 
 
+async def test_a_passivation_waits_for_who_goes_outside_before_it_begins() -> None:
+    async with world(Kept) as w:
+        await w.write(amount=1)
+        call = w.start(w.call("Act", how="wait, then out and back", amount=10, gate="g"))
+        await GATES.reach("in turn")
+        entity = w.host.homes["probe"].entities["a"]
+        w.host.homes["probe"].retire(entity)  # it stands in line, before all others
+        GATES.open("in turn")
+        await GATES.reach("g")
+        assert (await w.write(amount=100)).total == 111
+        assert w.host.homes["probe"].entities["a"] is entity
+        GATES.open("g")
+        assert reply(await call.answer()).total == 121
+        await settle()
+        assert (w.host.rt.live, w.host.rt.calls) == (0, 0)
+
+
 async def test_the_entity_limit_finds_it_busy() -> None:
     async with world(Volatile, limits=HostLimits(max_entities=1)) as w:
         call = w.start(w.call("Act", how="out and back", amount=1, gate="g"))
@@ -563,7 +583,7 @@ async def test_a_hook_cannot_leave(caplog: pytest.LogCaptureFixture) -> None:
 # Any order.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     durable=st.booleans(),
     calls=st.lists(st.sampled_from(["write", "out", "fail", "read", "leave"]), max_size=12),

@@ -80,7 +80,13 @@ class Departure(Job):
         self._gone = gone
 
     def granted(self) -> None:
-        if self.home.hosted.has_deactivating:
+        assert self.cell is not None
+        if self.cell.roaming:  # the turn before it has gone outside
+            self.cell.departing = False
+            self.cell.leave_later = True
+            self.home.leave(self)
+            self.home.forget(self)
+        elif self.home.hosted.has_deactivating:
             super().granted()
         else:
             self._leave()
