@@ -756,7 +756,8 @@ class TurnTracer(FakeTracer):
         return self.spans[-1]
 
 
-async def test_the_turns_span_is_the_parent_of_its_calls() -> None:
+@pytest.mark.parametrize("method", ["Act", "Watch"])
+async def test_the_turns_span_is_the_parent_of_its_calls(method: str) -> None:
     tracer = TurnTracer()
     async with net(tracer=tracer) as it:
 
@@ -764,9 +765,16 @@ async def test_the_turns_span_is_the_parent_of_its_calls() -> None:
         async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
             return await self.probes.Write(pb.Request(id=THERE))
 
-        call = it.call(HERE, "ask")
+        call = it.call(HERE, "ask", method=method, amount=1)
         call.traceparent = PARENT
-        await it.nodes[0].call(call)
+        host = it.nodes[0].host
+        job = (
+            host.submit(call, lambda _: None)
+            if method == "Act"
+            else host.open(call, lambda _: None, lambda _: None, 9)
+        )
+        assert job is not None
+        await until("it has ended", lambda: job.ended, within=5)
         turn, onward = tracer.spans
         assert turn.parent == PARENT
         assert onward.parent == turn.traceparent
