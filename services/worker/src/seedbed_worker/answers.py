@@ -11,6 +11,7 @@ from seedbed.calls import EntityCall, Failed, NotHere, Replied
 from seedbed.errors import CallError
 from seedbed.grpc_codes import number_of_code
 from seedbed.status import failed
+from seedbed_worker.onward_errors import onward_error_in
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,10 @@ def failure(
         )
     if isinstance(error, CallError):
         return failed(error, started=started)
+    onward = onward_error_in(error)
+    passed_on = onward.answer_of(call) if onward is not None else None
+    if passed_on is not None:
+        return passed_on
     place = {"place": error.place} if isinstance(error, WrongReply) and error.place else {}
     log.error(
         event,
@@ -62,7 +67,10 @@ def failure(
         | place,
         exc_info=error,
     )
-    text = str(error) if isinstance(error, WrongReply) else type(error).__name__
+    if onward is not None:
+        text = onward.in_words()
+    else:
+        text = str(error) if isinstance(error, WrongReply) else type(error).__name__
     return Failed(_UNKNOWN, text, started=True)
 
 

@@ -33,6 +33,7 @@ from seedbed_worker.hosted import HostedClass
 from seedbed_worker.link_server import LinkServer
 from seedbed_worker.load_meter import LoadMeter
 from seedbed_worker.loader import load
+from seedbed_worker.onward import onward
 from seedbed_worker.runtime import HostLimits
 from seedbed_worker.session import Session
 from seedbed_worker.session_wire import DeclaredType, Identity
@@ -77,6 +78,8 @@ class Worker:
         transport = GrpcTransport(
             max_message_bytes=None, tls=config.tls, authority=config.authority, clock=clock
         )
+        self.onward = onward(config, transport, clock, tracer)
+        self.host.rt.channel = self.onward.channel
         self.server = transport.server(
             # First, since it is asked about every call; the others only about streams.
             EntityPort(
@@ -97,7 +100,9 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then leave."""
         async with asyncio.TaskGroup() as tasks:
+            calling = tasks.create_task(self.onward.run(), name="onward calls")
             running = [
+                calling,
                 tasks.create_task(self.host.run(), name="host"),
                 tasks.create_task(self.lag.run(), name="loop lag"),
                 tasks.create_task(self.health.run(), name="health"),
@@ -111,7 +116,7 @@ class Worker:
                 tasks.create_task(self.session.run(), name="session")
             await stop.wait()
             announcing.cancel()
-            await self._leave()
+            await self._leave(calling)
             for task in running:
                 task.cancel()
 
@@ -185,7 +190,7 @@ class Worker:
 
     # End.
 
-    async def _leave(self) -> None:
+    async def _leave(self, calling: asyncio.Task[None]) -> None:
         """Drain, fence, say goodbye, and only then close the listener."""
         log.info("worker draining", extra={"node": self.config.node_id})
         self.health.draining = True
@@ -194,6 +199,7 @@ class Worker:
         if self.session is not None:
             await self.session.drain()
             await self.host.drain(deadline_ns)
+            calling.cancel()  # no turn is left that could call anybody
             await self.session.leave(FAREWELL_S)
         await self.server.close(CLOSE_S)
         await asyncio.to_thread(self.management.close)
@@ -270,6 +276,7 @@ def _limits(config: WorkerConfig) -> HostLimits:
         mailbox_calls=config.mailbox_calls,
         type_calls=config.type_calls,
         worker_calls=config.worker_calls,
+        onward_calls=config.onward_calls,
         max_entities=config.max_entities,
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,

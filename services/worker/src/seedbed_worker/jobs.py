@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -31,6 +31,11 @@ from seedbed_worker.household import Household
 from seedbed_worker.present_turn import PresentTurn
 from seedbed_worker.runners import Work
 
+if TYPE_CHECKING:
+    import grpc.aio  # only named
+
+    from seedbed_worker.turn_calls import TurnCalls  # it knows jobs
+
 Answer: TypeAlias = Replied | Failed | NotHere
 OnEnd: TypeAlias = Callable[[Answer], object]
 
@@ -42,7 +47,7 @@ class Job(Ticket):
     __slots__ = (
         "absence", "answer", "at_store", "began", "call", "cell", "change", "context", "ended",
         "ended_ns", "entity", "expiry", "handed", "home", "in_hook", "leaving", "method", "on_end",
-        "open", "present", "shard", "started_ns", "streaming", "task", "wake",
+        "onward", "open", "present", "shard", "started_ns", "streaming", "task", "wake",
     )  # fmt: skip
 
     shard: Shard
@@ -88,6 +93,8 @@ class Job(Ticket):
         """Its place among the deadlines."""
         self.present: Turn | None = None
         """What `turn()` gave in this turn."""
+        self.onward: TurnCalls | None = None
+        """What it calls, from its first call to another entity on."""
 
     # What the host tells it.
 
@@ -168,7 +175,7 @@ class Job(Ticket):
 
     def waits_for(self) -> str:
         """The entities that it has called and that have not answered; empty if there are none."""
-        return ""
+        return self.onward.waits_for() if self.onward is not None else ""
 
     def cancel(self) -> None:
         """Nobody waits for it any more (it has ended): stop what there is of it."""
@@ -239,6 +246,9 @@ class Job(Ticket):
                 answer = failed(CallError(Reason.FENCED, message), started=True)
             elif isinstance(answer, Failed):
                 answer = replace(answer, epoch=self.shard.epoch)
+            if self.onward is not None:
+                self.onward.turn_ended()
+                self.onward = None  # they hold each other
         self.end(answer)
 
     # What user code asks of its turn.
@@ -260,6 +270,18 @@ class Job(Ticket):
     @property
     def is_outside(self) -> bool:
         return self.absence is not None and self.absence.ongoing
+
+    @property
+    def was_outside(self) -> bool:
+        """It has left a turn by `outside()`, so that something of it may be kept."""
+        return self.absence is not None
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        channel = self.home.rt.channel
+        if channel is None:
+            raise RuntimeError("self.channel: this host has none, since it runs without routes")
+        return channel
 
     def save(self) -> None:
         self.change = "save"
