@@ -46,9 +46,9 @@ async def finished(
         if not left:
             return left
         if left_s <= 0:
-            for job in left:
-                call = job.call
-                _warn(f"{call.type}/{call.key}: {call.method} is still running, {what}")
+            for job in [job for job in left if job.handed] or left:
+                name = job.method.contract.name
+                _warn(f"{job.call.type}/{job.call.key}: {name}() is still running, {what}")
             return left
         tasks = {job.task for job in left if job.task is not None and not job.task.done()}
         if tasks:
