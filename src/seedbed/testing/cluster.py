@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import grpc.aio
 
@@ -78,8 +78,8 @@ class Cluster:
 
         Turns that run or wait end first, `deactivating()` runs, then the shard has a new epoch at
         its new owner; calls wait meanwhile. An open stream ends with MOVING, and the state of a
-        volatile class is lost. A turn that is not over after a second of real time is stopped, with a
-        `StillRunning` warning. Also to the worker that owns it: then it only begins a new epoch.
+        volatile class is lost. A turn that is not over after a second of real time is stopped,
+        with a `StillRunning` warning. The owner itself may be named: it gets a new epoch.
         """
         type_, shard = self._shard(cls, key)
         worker, owner = self._worker(to, "move"), self._owner(type_, shard)
@@ -142,8 +142,10 @@ class Cluster:
         owner = self._owner(type_, shard)
         entity = owner.host.homes[type_].entities.get(key) if owner is not None else None
         if entity is not None:
-            return deepcopy(entity.state)
-        return self._hosted[cls].state()
+            state: S = entity.state
+            return deepcopy(state)
+        # What the loader found to make is the class's S.
+        return cast("S", self._hosted[cls].state())
 
     async def events(self, cls: type[Entity[Any, E]], key: str) -> list[E]:
         """The entity's events; not built yet."""

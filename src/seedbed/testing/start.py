@@ -15,9 +15,10 @@ from seedbed.testing.cluster import Cluster
 from seedbed.testing.memory_transport import MemoryTransport
 from seedbed.testing.placement import Placement
 from seedbed.testing.timeline import Timeline
+from seedbed.testing.unsaved import Watch
 from seedbed.testing.worker import TTL_NS, KitWorker
 from seedbed_worker.hosted import HostedClass
-from seedbed_worker.loader import host_class
+from seedbed_worker.loader import load
 
 SHARDS: Final = 1024
 """The default of SEEDBED_SHARDS."""
@@ -35,7 +36,8 @@ async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Clust
         raise ValueError("cluster(): give it at least one entity class")
     if workers < 1:
         raise ValueError(f"cluster(workers={workers}): at least one")
-    hosted = [_with_shards(host_class(factory)) for factory in factories]
+    watch = Watch()
+    hosted = [watch.over(_with_shards(one)) for one in load(factories)]
     tasks = asyncio.TaskGroup()
     await tasks.__aenter__()
     running: list[asyncio.Task[None]] = []
@@ -46,7 +48,7 @@ async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Clust
         timeline = Timeline(clock, network)
         team = [KitWorker(number, hosted, clock, network) for number in range(workers)]
         session = KitSession(network, clock)
-        running.append(tasks.create_task(session.router.run(), name="router"))
+        running.append(tasks.create_task(session.run(), name="client"))
         for worker in team:
             running.append(await worker.start(tasks))
             timeline.add(worker)
@@ -57,9 +59,7 @@ async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Clust
         placement.route(session.told)
         timeline.also(session.router)
         timeline.also(placement)
-        yield Cluster(
-            {one.factory: one for one in hosted}, team, placement, session, timeline, network
-        )
+        yield Cluster({one.cls: one for one in hosted}, team, placement, session, timeline, network)
     finally:
         for task in running:
             task.cancel()

@@ -17,7 +17,7 @@ from seedbed.entity import AnyEntity
 from seedbed.errors import StateError
 from seedbed.testing.warning import UnsavedChange
 from seedbed.turn import CURRENT
-from seedbed_worker.hosted import HostedClass, HostedMethod, UnaryFunction
+from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Job
 from seedbed_worker.state_codec import StateCodec, codec_of
 
@@ -50,9 +50,9 @@ class Watch:
             before, seq = _bytes_of(entity, codec), entity.seedbed_seq
             reply = await unary(entity, request, context)
             # A new seq: it has left its turn in between, and kept something then.
-            if entity.seedbed_seq == seq and context.aborted is None and not _asked():
-                if _bytes_of(entity, codec) != before:
-                    self._warn(name, read_only=method.contract.read_only)
+            quiet = entity.seedbed_seq == seq and context.aborted is None and not _asked()
+            if quiet and _bytes_of(entity, codec) != before:
+                self._warn(name, read_only=method.contract.read_only)
             return reply
 
         return replace(method, unary=watched)
@@ -73,7 +73,7 @@ class Watch:
 def _asked() -> bool:
     """Has this turn asked for its state to be kept (or dropped)?"""
     job = CURRENT.get()
-    return isinstance(job, Job) and job.change is not None
+    return isinstance(job, Job) and job.saved
 
 
 def _bytes_of(entity: AnyEntity, codec: StateCodec) -> bytes:

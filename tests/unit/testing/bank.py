@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import grpc
 from bank.v1 import bank_pb2 as pb
@@ -18,7 +19,7 @@ HOOKS: list[str] = []
 class Account(Entity[pb.AccountState], rpc.AccountServicer):
     """A durable account."""
 
-    gate: asyncio.Event
+    gate: ClassVar[asyncio.Event]
     """What the turns of `Act("wait")` wait for; each test sets its own."""
 
     async def activated(self) -> None:
@@ -59,9 +60,7 @@ class Account(Entity[pb.AccountState], rpc.AccountServicer):
             yield self.balance()
 
     def balance(self) -> pb.Balance:
-        return pb.Balance(
-            cents=self.state.cents, worker=self.turn.worker, epoch=self.turn.epoch
-        )
+        return pb.Balance(cents=self.state.cents, worker=self.turn.worker, epoch=self.turn.epoch)
 
 
 class Cache(Account, durable=False):

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 
 import grpc
 import pytest
 import uvloop
+from bank.v1 import bank_pb2 as pb
 from bank.v1 import bank_pb2_grpc as rpc
 
-from seedbed import reason
+from seedbed import ServicerContext, reason
 from seedbed.errors import ContractError
 from seedbed.testing import Cluster, cluster
-from tests.unit.testing.bank import HOOKS, Account, Cache, account, act, posting
+from tests.unit.testing.bank import Account, Cache, account, act, posting
 
 
 async def test_an_entity_answers_through_its_generated_stub() -> None:
@@ -124,8 +125,21 @@ async def test_what_a_worker_refuses_is_refused() -> None:
         def __init__(self, name: str) -> None: ...
 
     with pytest.raises(ContractError, match="__init__ needs arguments"):
-        async with cluster(Nothing):
+        async with cluster(Nothing):  # type: ignore[arg-type] # what the test is about
             pass
+
+
+async def test_factories_give_constructor_arguments() -> None:
+    class Named(Account):
+        def __init__(self, bank: str) -> None:
+            self.bank = bank
+
+        async def Get(self, request: pb.AccountRef, context: ServicerContext) -> pb.Balance:
+            return pb.Balance(worker=self.bank)
+
+    async with cluster(partial(Named, "ours")) as c:
+        assert (await rpc.AccountStub(c.channel).Get(account("a"))).worker == "ours"
+        assert (await c.state(Named, "a")).cents == 0
 
 
 async def test_wrong_arguments_are_refused_in_words() -> None:

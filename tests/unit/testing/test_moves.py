@@ -20,7 +20,7 @@ async def _fresh() -> None:
     Account.gate = asyncio.Event()
 
 
-async def _owner(accounts: rpc.AccountStub | rpc.AccountAsyncStub, key: str) -> int:
+async def _owner(accounts: rpc.AccountAsyncStub, key: str) -> int:
     return int((await accounts.Get(account(key))).worker.removeprefix("worker-"))
 
 
@@ -57,7 +57,7 @@ async def test_a_move_waits_for_the_turns_that_are_there_and_calls_wait_for_the_
             await c.advance(timedelta())
             late = accounts.Get(account("a"))
             await c.advance(timedelta())
-            assert not (move.done() or running.done() or late.done())
+            assert not any(one.done() for one in (move, running, late))
             Account.gate.set()
         assert (await running).worker == (await queued).worker == f"worker-{owner}"
         assert (await late).worker == f"worker-{1 - owner}"

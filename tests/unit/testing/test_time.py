@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import ClassVar
 
 import grpc
 import pytest
+from bank.v1 import bank_pb2 as pb
 from bank.v1 import bank_pb2_grpc as rpc
 
-from seedbed import Entity, reason
+from seedbed import ServicerContext, reason
 from seedbed.testing import StillRunning, cluster
 from tests.unit.testing.bank import HOOKS, Account, account, act, posting
 
@@ -27,15 +29,15 @@ async def _fresh() -> None:
 class Dated(Account):
     """Tells what its turns know of time."""
 
-    seen: list[object]
+    seen: ClassVar[list[tuple[datetime, datetime | None]]]
 
-    async def Get(self, request, context):
+    async def Get(self, request: pb.AccountRef, context: ServicerContext) -> pb.Balance:
         type(self).seen.append((self.turn.now, self.turn.deadline))
         return await super().Get(request, context)
 
 
 async def test_time_stands_still_but_for_advance() -> None:
-    Dated.seen = seen = []
+    seen = Dated.seen = list[tuple[datetime, datetime | None]]()
     async with cluster(Dated) as c:
         accounts = rpc.AccountStub(c.channel)
         await accounts.Get(account("a"), timeout=30)
@@ -65,8 +67,7 @@ async def test_everything_that_falls_due_happens_at_its_time() -> None:
         async def deactivating(self) -> None:
             times.append((self.key, self.turn.now))
 
-    times = []
-    Dated.seen = []
+    times: list[tuple[str, datetime]] = []
     async with cluster(Leaving, workers=2) as c:
         accounts = rpc.AccountStub(c.channel)
         for key in "abc":
@@ -74,7 +75,7 @@ async def test_everything_that_falls_due_happens_at_its_time() -> None:
             await c.advance(timedelta(seconds=10))
         await c.advance(timedelta(hours=24))
     assert [key for key, _ in times] == ["a", "b", "c"]
-    (_, a), (_, b), (_, _c) = times
+    (_, a), (_, b), _ = times
     assert abs(b - a - timedelta(seconds=10)) < timedelta(milliseconds=10)
 
 
@@ -185,5 +186,3 @@ async def test_a_day_passes_in_milliseconds() -> None:
         await c.advance(timedelta(days=1))
         assert time.perf_counter() - started < 1.0
         assert len([hook for hook in HOOKS if hook.startswith("deactivating")]) == 50
-
-
