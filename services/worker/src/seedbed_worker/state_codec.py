@@ -7,8 +7,7 @@ when it is written, not when the entity is next needed.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from types import NoneType
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -30,11 +29,11 @@ class StateCodec(Protocol):
 
 def codec_of(factory: Callable[[], object]) -> StateCodec:
     """Return the codec for what this type (or factory of None) makes; raises `StateError`."""
-    if isinstance(factory, type) and issubclass(factory, Message):
-        return _Protobuf(factory)
-    if factory is NoneType or factory() is None:
-        return _Nothing()
-    return _Packed(factory)
+    type_: object = factory
+    if isinstance(type_, type) and issubclass(type_, Message):
+        return _Protobuf(type_)
+    made = factory()
+    return _Nothing() if made is None else _Packed(factory)
 
 
 class _Protobuf:
@@ -87,7 +86,9 @@ class _Packed:
             self._decoder.decode(data)
         except msgspec.DecodeError as error:
             text = str(error).replace("`$", "`self.state")
-            raise StateError(f"the state could not be read again as {self._name}: {text}") from error
+            raise StateError(
+                f"the state could not be read again as {self._name}: {text}"
+            ) from error
         return data
 
     def decode(self, data: bytes) -> object:
@@ -127,8 +128,10 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
         for field in dataclasses.fields(value):
             yield f".{field.name}", getattr(value, field.name)
     elif isinstance(value, Mapping):
-        for key, inner in value.items():
+        mapping: Mapping[object, object] = value
+        for key, inner in mapping.items():
             yield f"[{key!r}]", inner
     elif isinstance(value, list | tuple | set | frozenset):
-        for number, inner in enumerate(value):
+        items: Collection[object] = value
+        for number, inner in enumerate(items):
             yield f"[{number}]", inner
