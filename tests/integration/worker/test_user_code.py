@@ -198,10 +198,11 @@ async def test_a_turn_that_blocks_the_loop_is_warned_of_once_with_its_line(tmp_p
 
 
 async def test_the_key_of_a_blocking_turn_is_told_at_debug_level(tmp_path: Path) -> None:
-    async with memory_seed(tmp_path) as seed:
-        debug = {"SEEDBED_LOG": "debug"}
-        async with worker(tmp_path, BLOCKING, seeds=seed.grpc, **debug) as node:
-            await asyncio.wait_for(add(seed.grpc, "kate"), 20)
-            [event] = events(node, "loop blocked")
-            assert event["key"] == "kate"
-            assert re.fullmatch(r".*/shop\.py:\d+", str(event["place"]))
+    async with (
+        memory_seed(tmp_path) as seed,
+        worker(tmp_path, BLOCKING, seeds=seed.grpc, SEEDBED_LOG="debug") as node,
+    ):
+        await asyncio.wait_for(add(seed.grpc, "kate"), 20)
+        [event] = events(node, "loop blocked")
+        assert event["key"] == "kate"
+        assert re.fullmatch(r".*/shop\.py:\d+", str(event["place"]))
