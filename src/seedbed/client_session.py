@@ -63,7 +63,7 @@ class ClientSession:
         limits: RouterLimits,
         clock: Clock,
         *,
-        max_message_bytes: int,
+        max_message_bytes: int = 4 * 1024 * 1024,
         node: str = "",
         tracer: Tracer = NO_TRACER,
     ) -> None:

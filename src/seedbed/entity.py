@@ -102,7 +102,10 @@ class Entity(Generic[S, E]):
     @property
     def channel(self) -> grpc.aio.Channel:
         """A channel to every entity of the cluster, for generated stubs."""
-        _later("self.channel", "the whole entity API")
+        current = CURRENT.get()
+        if current is None or current.entity is not self:
+            current = running(self, "self.channel")  # says what is wrong
+        return current.channel
 
     async def activated(self) -> None:
         """Hook: runs as a turn after each load of the state. If it fails, nothing is kept."""

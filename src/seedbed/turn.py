@@ -12,7 +12,10 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import grpc.aio  # only named: this module must not load a transport
 
 
 class Turn:
@@ -130,6 +133,11 @@ class RunningTurn(Protocol):
     @property
     def present(self) -> Turn | None:
         """What `turn()` gave, if it was asked before in this turn."""
+        ...
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The same for all entities of a host."""
         ...
 
     def turn(self) -> Turn: ...

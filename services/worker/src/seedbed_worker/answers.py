@@ -10,6 +10,7 @@ from seedbed.calls import EntityCall, Failed, NotHere, Replied
 from seedbed.errors import CallError
 from seedbed.grpc_codes import number_of_code
 from seedbed.status import failed
+from seedbed_worker.onward_errors import onward_error_in
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,10 @@ def failure(
         )
     if isinstance(error, CallError):
         return failed(error, started=started)
+    onward = onward_error_in(error)
+    passed_on = onward.answer_of(call) if onward is not None else None
+    if passed_on is not None:
+        return passed_on
     place = error.place if isinstance(error, WrongReply) else ""
     log.error(
         f"{hook} failed" if hook else "turn failed",
@@ -60,7 +65,10 @@ def failure(
         | ({"place": place} if place else {}),
         exc_info=error,
     )
-    text = str(error) if isinstance(error, WrongReply) else type(error).__name__
+    if onward is not None:
+        text = onward.in_words()
+    else:
+        text = str(error) if isinstance(error, WrongReply) else type(error).__name__
     return Failed(_UNKNOWN, text, started=True)
 
 

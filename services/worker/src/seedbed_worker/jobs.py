@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -31,6 +31,11 @@ from seedbed_worker.household import Household
 from seedbed_worker.present_turn import PresentTurn
 from seedbed_worker.runners import Work
 
+if TYPE_CHECKING:
+    import grpc.aio  # only named
+
+    from seedbed_worker.onward import TurnCalls  # it knows jobs
+
 Answer: TypeAlias = Replied | Failed | NotHere
 OnEnd: TypeAlias = Callable[[Answer], object]
 
@@ -42,7 +47,7 @@ class Job(Ticket):
     __slots__ = (
         "absence", "answer", "at_store", "began", "call", "cell", "change", "context", "ended",
         "ended_ns", "entity", "expiry", "handed", "home", "in_hook", "leaving", "method", "on_end",
-        "open", "present", "shard", "started_ns", "streaming", "task", "wake",
+        "onward", "open", "present", "shard", "started_ns", "streaming", "task", "wake",
     )  # fmt: skip
 
     shard: Shard
@@ -88,6 +93,8 @@ class Job(Ticket):
         """Its place among the deadlines."""
         self.present: Turn | None = None
         """What `turn()` gave in this turn."""
+        self.onward: TurnCalls | None = None
+        """What it calls, from its first call to another entity on."""
 
     # What the host tells it.
 
@@ -227,6 +234,8 @@ class Job(Ticket):
                 answer = failed(CallError(Reason.FENCED, message), started=True)
             elif isinstance(answer, Failed):
                 answer = replace(answer, epoch=self.shard.epoch)
+            if self.onward is not None:
+                self.onward.turn_ended()
         self.end(answer)
 
     # What user code asks of its turn.
@@ -247,7 +256,20 @@ class Job(Ticket):
 
     @property
     def is_outside(self) -> bool:
+        """It is between two of its turns, in a block that may call entities."""
         return self.absence is not None and self.absence.ongoing
+
+    @property
+    def was_outside(self) -> bool:
+        """It has left a turn by such a block."""
+        return self.absence is not None
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        channel = self.home.rt.channel
+        if channel is None:
+            raise RuntimeError("self.channel: this host has none, since it runs without routes")
+        return channel
 
     def save(self) -> None:
         self.change = "save"

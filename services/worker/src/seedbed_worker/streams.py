@@ -76,11 +76,12 @@ class StreamCall(Visit):
             if answer is None and self.method.stream is None:
                 answer = not_implemented(self.call.method)
             if answer is None and not self.ended:
-                traceparent = self.call.traceparent
+                call = self.call
+                traceparent = call.traceparent
                 if traceparent and home.rt.tracer.wants(traceparent):
-                    span = home.rt.tracer.span(
-                        Kind.TURN, self.call.method, traceparent, self.call.tracestate
-                    )
+                    span = home.rt.tracer.span(Kind.TURN, call.method, traceparent, call.tracestate)
+                    # Of the calls that it makes.
+                    call.traceparent, call.tracestate = span.traceparent, span.tracestate
                 generator = await self._open()
                 answer = await self._items(generator)
         except BaseException as error:

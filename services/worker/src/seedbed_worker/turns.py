@@ -95,7 +95,11 @@ class UnaryCall(Visit):
             call.tracestate,
             {"seedbed.shard": shard.number, "seedbed.epoch": shard.epoch},
         )
+        parent = (call.traceparent, call.tracestate)
+        call.traceparent, call.tracestate = span.traceparent, span.tracestate  # of its own calls
         with span.current():
             await self._run()
-        if self.answer is not None:  # else nothing ran, and it has been admitted anew
+        if self.answer is not None:
             span.end(*code_and_message(self.answer))
+        else:  # nothing ran, and it has been admitted anew
+            call.traceparent, call.tracestate = parent
