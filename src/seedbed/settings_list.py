@@ -181,17 +181,38 @@ _LIST = (
         "largest request and reply of an entity",
     ),
     Setting(
-        "SEEDBED_PARKED_CALLS", "10000", "calls", "seed, client", "calls that wait for a shard"
+        "SEEDBED_PARKED_CALLS",
+        "10000",
+        "calls",
+        "seed, worker, client",
+        "calls that wait for a shard; on a worker those of its entities to others",
     ),
-    Setting("SEEDBED_PARKED_BYTES", "67108864", "bytes", "seed, client", "requests of those calls"),
     Setting(
-        "SEEDBED_PARKED_CALLS_PER_SHARD", "1000", "calls", "seed, client", "those of one shard"
+        "SEEDBED_PARKED_BYTES",
+        "67108864",
+        "bytes",
+        "seed, worker, client",
+        "requests of those calls",
+    ),
+    Setting(
+        "SEEDBED_PARKED_CALLS_PER_SHARD",
+        "1000",
+        "calls",
+        "seed, worker, client",
+        "those of one shard",
     ),
     Setting(
         "SEEDBED_MAILBOX_CALLS", "1000", "calls", "worker", "queued or running calls of one entity"
     ),
     Setting("SEEDBED_TYPE_CALLS", "10000", "calls", "worker", "those of one entity type"),
     Setting("SEEDBED_WORKER_CALLS", "20000", "calls", "worker", "those of the whole worker"),
+    Setting(
+        "SEEDBED_ONWARD_CALLS",
+        "256",
+        "calls",
+        "worker",
+        "calls to other entities that one turn has under way; the others it makes wait in line",
+    ),
     Setting(
         "SEEDBED_MAX_CONNECTION_AGE_S",
         "300",

@@ -40,6 +40,10 @@ class WorkerConfig:
     mailbox_calls: int
     type_calls: int
     worker_calls: int
+    onward_calls: int
+    parked_calls: int
+    parked_bytes: int
+    parked_calls_per_shard: int
     idle_timeout_s: float
     max_entities: int
     loop_stall_limit_s: float
@@ -93,6 +97,10 @@ class WorkerConfig:
             mailbox_calls=reader.integer("SEEDBED_MAILBOX_CALLS", minimum=1),
             type_calls=reader.integer("SEEDBED_TYPE_CALLS", minimum=1),
             worker_calls=reader.integer("SEEDBED_WORKER_CALLS", minimum=1),
+            onward_calls=reader.integer("SEEDBED_ONWARD_CALLS", minimum=1),
+            parked_calls=reader.integer("SEEDBED_PARKED_CALLS", minimum=1),
+            parked_bytes=reader.integer("SEEDBED_PARKED_BYTES", minimum=1),
+            parked_calls_per_shard=reader.integer("SEEDBED_PARKED_CALLS_PER_SHARD", minimum=1),
             idle_timeout_s=reader.seconds("SEEDBED_IDLE_TIMEOUT_S"),
             max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),
             loop_stall_limit_s=reader.seconds("SEEDBED_LOOP_STALL_LIMIT_S", minimum=1.0),
