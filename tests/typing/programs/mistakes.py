@@ -12,9 +12,7 @@ from seedbed import Entity, Factory, Reminder, ServicerContext, once
 
 
 class Wrong(Entity[pb.OrderState], rpc.OrderServicer):
-    async def Place(
-        self, request: pb.OrderRef, context: ServicerContext
-    ) -> pb.OrderView:  # refused
+    async def Get(self, request: pb.OrderView, context: ServicerContext) -> pb.OrderView:  # refused
         return pb.OrderView(order_id=self.key)
 
     async def Cancel(self, request: pb.OrderRef, context: ServicerContext) -> pb.OrderView:
@@ -24,7 +22,7 @@ class Wrong(Entity[pb.OrderState], rpc.OrderServicer):
         self.emit(pb.OrderState())  # refused
         return pb.OrderRef()  # refused
 
-    async def Get(self, request: pb.OrderRef, context: ServicerContext) -> pb.OrderView:
+    async def Place(self, request: pb.PlaceRequest, context: ServicerContext) -> pb.OrderView:
         orders = rpc.OrderStub(self.channel)
         view: pb.OrderView = orders.Get(pb.OrderRef(order_id="o"))  # refused
         await orders.Get(pb.OrderView(order_id="o"))  # refused

@@ -9,6 +9,7 @@ from functools import partial
 from order import Order
 from orders.v1 import order_pb2 as pb
 from orders.v1 import order_pb2_grpc as rpc
+
 from seedbed.testing import cluster
 
 
