@@ -10,7 +10,7 @@ import pytest
 from bank.v1 import bank_pb2_grpc as rpc
 
 from seedbed import reason
-from seedbed.testing import StillRunning, cluster
+from seedbed.testing import StillRunning, UnsavedChange, cluster
 from tests.unit.testing.bank import HOOKS, Account, Cache, account, act, posting
 
 
@@ -154,6 +154,33 @@ async def test_passivate_waits_for_the_turn_that_runs() -> None:
         assert HOOKS[-1] == "deactivating a on worker-0"
 
 
+async def test_a_durable_class_keeps_its_state_over_everything() -> None:
+    async with cluster(Account, workers=2) as c:
+        accounts = rpc.AccountStub(c.channel)
+        await accounts.Post(posting("a", 5))
+        await c.passivate(Account, "a")
+        assert (await c.state(Account, "a")).cents == 5  # as it is stored
+        assert HOOKS[-1].startswith("deactivating")  # and nobody was woken
+        assert (await accounts.Post(posting("a", 5))).cents == 10
+        owner = await _owner(accounts, "a")
+        await c.move(Account, "a", to=1 - owner)
+        assert (await accounts.Post(posting("a", 5))).cents == 15
+        await c.kill(1 - owner)
+        assert (await c.state(Account, "a")).cents == 15
+        assert (await accounts.Get(account("a"))).cents == 15
+
+
+async def test_a_durable_class_loses_what_was_not_saved() -> None:
+    async with cluster(Account) as c:
+        accounts = rpc.AccountStub(c.channel)
+        await accounts.Post(posting("a", 5))
+        with pytest.warns(UnsavedChange):
+            await accounts.Act(act("a", "forget to save"))
+        assert (await c.state(Account, "a")).cents == 6
+        await c.passivate(Account, "a")
+        assert (await c.state(Account, "a")).cents == 5
+
+
 async def test_a_volatile_class_loses_its_state() -> None:
     async with cluster(Cache, workers=2) as c:
         caches = rpc.AccountStub(c.channel)
@@ -175,3 +202,34 @@ async def test_the_state_that_is_given_is_a_copy() -> None:
         await accounts.Post(posting("a", 5))
         (await c.state(Account, "a")).cents = 1000
         assert (await accounts.Get(account("a"))).cents == 5
+
+
+async def test_a_worker_may_die_in_the_middle_of_a_move() -> None:
+    async with cluster(Account, workers=3) as c:
+        accounts = rpc.AccountStub(c.channel)
+        owner = await _owner(accounts, "a")
+        to = (owner + 1) % 3
+        running = accounts.Act(act("a", "wait"))
+        await c.advance(timedelta())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(c.move(Account, "a", to=to))
+            await c.advance(timedelta())
+            await c.kill(owner)
+        assert await running.code() is grpc.StatusCode.UNKNOWN
+        assert await _owner(accounts, "a") == to
+
+
+async def test_the_one_that_is_to_have_the_shard_may_die_too() -> None:
+    async with cluster(Account, workers=3) as c:
+        accounts = rpc.AccountStub(c.channel)
+        owner = await _owner(accounts, "a")
+        to = (owner + 1) % 3
+        running = accounts.Act(act("a", "wait"))
+        await c.advance(timedelta())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(c.move(Account, "a", to=to))
+            await c.advance(timedelta())
+            await c.kill(to)
+            Account.gate.set()
+        assert (await running).worker == f"worker-{owner}"
+        assert await _owner(accounts, "a") != to
