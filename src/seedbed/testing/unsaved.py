@@ -9,6 +9,7 @@ import warnings
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import wraps
 
 import grpc
 from google.protobuf.message import Message
@@ -44,33 +45,41 @@ class Watch:
 
     def _method(self, hosted: HostedClass, method: HostedMethod, codec: StateCodec) -> HostedMethod:
         name = f"{hosted.cls.__qualname__}.{method.contract.name}"
-        unary, stream = method.unary, method.stream
 
         def check(entity: AnyEntity, before: tuple[int, bytes]) -> None:
             # With another seq something was kept meanwhile, of this turn or of others.
             if _mark(entity, codec) != before and entity.seedbed_seq == before[0] and not _asked():
                 self._warn(name, read_only=method.contract.read_only)
 
-        async def watched(entity: AnyEntity, request: Message, context: EntityContext) -> object:
-            assert unary is not None
-            before = _mark(entity, codec)
-            reply = await unary(entity, request, context)
-            if context.aborted is None:
-                check(entity, before)
-            return reply
+        unary, stream = method.unary, method.stream
+        if unary is not None:
 
-        async def watched_stream(
-            entity: AnyEntity, request: Message, context: EntityContext
-        ) -> AsyncGenerator[object]:
-            assert stream is not None
-            async with aclosing(stream(entity, request, context)) as items:
+            @wraps(unary)  # so that errors name the user's lines
+            async def watched(
+                entity: AnyEntity, request: Message, context: EntityContext
+            ) -> object:
                 before = _mark(entity, codec)
-                async for item in items:
+                reply = await unary(entity, request, context)
+                if context.aborted is None:
                     check(entity, before)
-                    yield item
-                    before = _mark(entity, codec)
+                return reply
 
-        return replace(method, unary=unary and watched, stream=stream and watched_stream)
+            return replace(method, unary=watched)
+        if stream is not None:
+
+            @wraps(stream)
+            async def watched_stream(
+                entity: AnyEntity, request: Message, context: EntityContext
+            ) -> AsyncGenerator[object]:
+                async with aclosing(stream(entity, request, context)) as items:
+                    before = _mark(entity, codec)
+                    async for item in items:
+                        check(entity, before)
+                        yield item
+                        before = _mark(entity, codec)
+
+            return replace(method, stream=watched_stream)
+        return method
 
     def _warn(self, name: str, *, read_only: bool) -> None:
         if name in self._warned:

@@ -90,3 +90,18 @@ async def test_a_stream_that_sees_the_changes_of_others_is_right() -> None:
         for cents in range(3):
             assert (await anext(balances)).cents == cents
             await accounts.Post(posting("a", 1))
+
+
+async def test_the_watch_does_not_hide_where_a_method_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Wrong(Account):
+        async def Get(self, request: pb.AccountRef, context: ServicerContext) -> pb.Balance:
+            return "no balance"  # type: ignore[return-value] # what the test is about
+
+    async with cluster(Wrong) as c:
+        with pytest.raises(grpc.aio.AioRpcError, match="returned str, expected"):
+            await rpc.AccountStub(c.channel).Get(account("a"))
+    assert [__file__ in str(vars(one).get("place")) for one in caplog.records if one.exc_info] == [
+        True
+    ]
