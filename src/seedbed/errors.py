@@ -60,7 +60,14 @@ class CallError(SeedbedError):
 
 
 class ContractError(SeedbedError):
-    """A service or class cannot be an entity; the text names the place and what to do."""
+    """A service or class cannot be an entity; the text names the place and what to do.
+
+    `symbol` is the full name of the message, field, service or method of a .proto file at fault.
+    """
+
+    def __init__(self, message: str, *, symbol: str = "") -> None:
+        super().__init__(message)
+        self.symbol = symbol
 
 
 class SettingsError(SeedbedError):

@@ -105,6 +105,13 @@ _LIST = (
         "entity classes: `module`, `module:Class` or `module:function`, separated by commas",
     ),
     Setting(
+        "SEEDBED_RESOURCES_TIMEOUT_S",
+        "30",
+        "seconds",
+        "worker",
+        "how long each `module:function` of SEEDBED_ENTITIES may take to give its factories",
+    ),
+    Setting(
         "SEEDBED_LEASE_TTL_S",
         "5",
         "seconds",
@@ -246,6 +253,13 @@ _LIST = (
         "seconds",
         "worker",
         "an event loop that stands still for longer loses its shards",
+    ),
+    Setting(
+        "SEEDBED_LOOP_WARN_S",
+        "0.25",
+        "seconds",
+        "worker",
+        "a turn that blocks the event loop for longer is warned of, with its place",
     ),
     Setting(
         "SEEDBED_IDLE_TIMEOUT_S",

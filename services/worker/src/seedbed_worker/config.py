@@ -31,6 +31,7 @@ class WorkerConfig:
     app_version: str
     app_revision: str
     entities: tuple[str, ...]
+    resources_timeout_s: float
     handoff_timeout_s: float
     drain_timeout_s: float
     default_deadline_s: float
@@ -46,6 +47,7 @@ class WorkerConfig:
     idle_timeout_s: float
     max_entities: int
     loop_stall_limit_s: float
+    loop_warn_s: float
     journal: Secret
     journal_keep: int | None
     """Events kept behind a snapshot; None: all."""
@@ -82,6 +84,7 @@ class WorkerConfig:
             app_version=reader.text("SEEDBED_APP_VERSION"),
             app_revision=_app_revision(reader),
             entities=_required(reader.words("SEEDBED_ENTITIES", required=True), "SEEDBED_ENTITIES"),
+            resources_timeout_s=reader.seconds("SEEDBED_RESOURCES_TIMEOUT_S", minimum=0.001),
             handoff_timeout_s=reader.seconds("SEEDBED_HANDOFF_TIMEOUT_S"),
             drain_timeout_s=reader.seconds("SEEDBED_DRAIN_TIMEOUT_S", maximum=20.0),
             default_deadline_s=reader.seconds("SEEDBED_DEFAULT_DEADLINE_S", minimum=0.001),
@@ -99,6 +102,7 @@ class WorkerConfig:
             idle_timeout_s=reader.seconds("SEEDBED_IDLE_TIMEOUT_S"),
             max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),
             loop_stall_limit_s=reader.seconds("SEEDBED_LOOP_STALL_LIMIT_S", minimum=1.0),
+            loop_warn_s=reader.seconds("SEEDBED_LOOP_WARN_S", minimum=0.01),
             journal=_journal(reader),
             journal_keep=_journal_keep(reader),
             journal_require_sync=reader.boolean("SEEDBED_JOURNAL_REQUIRE_SYNC"),

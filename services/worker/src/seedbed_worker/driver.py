@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from seedbed.clock import SystemClock
 from seedbed.contract import descriptor_set
+from seedbed.entity import Factory
 from seedbed.errors import ContractError, Reason, SettingsError
 from seedbed.grpc_transport import GrpcTransport
 from seedbed.ids import Epoch
@@ -33,6 +35,7 @@ from seedbed_worker.hosted import HostedClass
 from seedbed_worker.link_server import LinkServer
 from seedbed_worker.load_meter import LoadMeter
 from seedbed_worker.loader import load
+from seedbed_worker.loop_watch import LoopWatch
 from seedbed_worker.onward import onward
 from seedbed_worker.runtime import HostLimits
 from seedbed_worker.session import Session
@@ -49,13 +52,13 @@ CLOSE_S = 0.2
 class Worker:
     """One worker process. What the session tells is carried out here, in the loop."""
 
-    def __init__(self, config: WorkerConfig, tracer: Tracer) -> None:
+    def __init__(self, config: WorkerConfig, tracer: Tracer, factories: Sequence[Factory]) -> None:
         self.config = config
         self.clock = clock = SystemClock()
         self.metrics = Metrics()
         self.lag = LoopLag(clock)
         self.region = Region()
-        self.hosted, refusal = _load(config)
+        self.hosted, refusal = _load(factories)
         self.health = WorkerHealth(
             clock=clock,
             lag=self.lag,
@@ -99,6 +102,10 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then leave."""
+        with LoopWatch(self.lag, self.clock, self.config.loop_warn_s):
+            await self._serve(stop)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             calling = tasks.create_task(self.onward.run(), name="onward calls")
             running = [
@@ -244,13 +251,13 @@ class Worker:
         return owned
 
 
-def _load(config: WorkerConfig) -> tuple[list[HostedClass], str]:
+def _load(factories: Sequence[Factory]) -> tuple[list[HostedClass], str]:
     """The user's classes; if one cannot be an entity, none, and why.
 
     Such a worker stays up, not ready, as one that a seed refuses: whoever rolls it out sees why.
     """
     try:
-        return load(config.entities), ""
+        return load(factories), ""
     except ContractError as error:
         reason = Reason.INCOMPATIBLE.value
         log.error("worker refused", extra={"reason": reason, "refusal": str(error)})

@@ -98,9 +98,15 @@ class Timers:
     def discard(self, tick: int, item: Expiring) -> None:
         self._deadlines.discard(tick, item)
 
+    def next_due_ns(self) -> int | None:
+        """When `fire` has something to do next; None while there is nothing."""
+        return self._deadlines.next_ns()
+
     def fire(self) -> None:
         """Expire what is due."""
-        self._handle = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
         for item in self._deadlines.due(self._clock.now_ns()):
             item.expire()
         self._arm()
