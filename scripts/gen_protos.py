@@ -46,11 +46,9 @@ TREES = (
         services=False,
         copies=False,
     ),
-    Tree(
-        ROOT / "examples" / "thermostat" / "proto",
-        ROOT / "examples" / "thermostat" / "src",
-        services=True,
-        copies=False,
+    *(
+        Tree(protos, protos.parent / "src", services=True, copies=False)
+        for protos in sorted(ROOT.glob("examples/*/proto"))
     ),
     Tree(ROOT / "tests" / "protos", ROOT / "tests" / "protos", services=True, copies=False),
     Tree(ROOT / "tests" / "protos64", ROOT / "tests" / "protos64", services=True, copies=False),
