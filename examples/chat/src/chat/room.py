@@ -66,7 +66,8 @@ class Room(Entity[pb.RoomState], pb_grpc.RoomServicer):
 
     async def tell(self, users: Iterable[str], message: pb.Message) -> list[str]:
         """Bring a message to everybody's inbox; returns those who could not be reached."""
-        inboxes, room, missed = pb_grpc.UserStub(self.channel), asyncio.Semaphore(AT_ONCE), []
+        inboxes, room = pb_grpc.UserStub(self.channel), asyncio.Semaphore(AT_ONCE)
+        missed: list[str] = []
 
         async def deliver(user: str) -> None:
             async with room:

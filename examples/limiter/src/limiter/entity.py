@@ -18,6 +18,8 @@ from limiter.v1 import limiter_pb2 as pb
 from limiter.v1 import limiter_pb2_grpc as pb_grpc
 from seedbed import Abort, Entity, Factory, ServicerContext
 
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -32,7 +34,7 @@ class Bucket:
     """Tokens that were taken and did not come back yet, as of a time."""
 
     taken: float = 0.0
-    at: datetime = datetime.min.replace(tzinfo=UTC)
+    at: datetime = LONG_AGO
 
 
 class Limiter(Entity[Bucket], pb_grpc.LimiterServicer, durable=False):
