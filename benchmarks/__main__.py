@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import client, dispatch, servers
+from benchmarks import client, dispatch, kit, servers
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).parent / "results"
@@ -27,6 +27,7 @@ def main() -> None:
         runner.run(servers.measure(report, chosen.rounds, chosen.seconds))
         runner.run(client.measure(report, chosen.rounds, chosen.seconds))
     dispatch.measure(report)
+    kit.measure(report)
     print(report.table())
     RESULTS.mkdir(exist_ok=True)
     facts = {

@@ -36,6 +36,8 @@ class Tree:
     """With stubs and servicers; else messages only."""
     copies: bool
     """With copies of the .proto files beside the code, for users to import."""
+    by_seedbed_gen: bool = False
+    """As users do it."""
 
 
 TREES = (
@@ -47,7 +49,7 @@ TREES = (
         copies=False,
     ),
     *(
-        Tree(protos, protos.parent / "src", services=True, copies=False)
+        Tree(protos, protos.parent / "src", services=True, copies=False, by_seedbed_gen=True)
         for protos in sorted(ROOT.glob("examples/*/proto"))
     ),
     Tree(ROOT / "tests" / "protos", ROOT / "tests" / "protos", services=True, copies=False),
@@ -79,6 +81,13 @@ def main() -> int:
 def generate(tree: Tree, out: Path) -> None:
     sources = sorted(tree.source.rglob("*.proto"))
     if not sources:
+        return
+    if tree.by_seedbed_gen:
+        sys.path.insert(0, str(ROOT / "src"))
+        # Only now: it needs the code that the first tree is about.
+        from seedbed.cli import gen
+
+        gen.generate(tree.source, out)
         return
     outputs = ["python", "mypy"]
     if tree.services:

@@ -47,11 +47,14 @@ class Client:
                 calls_per_shard=reader.integer("SEEDBED_PARKED_CALLS_PER_SHARD", minimum=1),
             )
         )
+        self._max_message_bytes = reader.integer(
+            "SEEDBED_MAX_MESSAGE_BYTES", minimum=1024, maximum=1 << 30
+        )
         self._authority = reader.text("SEEDBED_AUTHORITY")
         self._tls = None if credentials is not None else _tls(reader)
         self._credentials = credentials
         self._group: asyncio.TaskGroup | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> grpc.aio.Channel:
         if self._group is not None:
@@ -62,14 +65,16 @@ class Client:
             credentials=self._credentials,
             authority=self._authority,
         )
-        session = ClientSession(transport, self._seeds, self._limits, SystemClock())
+        session = ClientSession(
+            transport,
+            self._seeds,
+            self._limits,
+            SystemClock(),
+            max_message_bytes=self._max_message_bytes,
+        )
         self._group = asyncio.TaskGroup()
         await self._group.__aenter__()
-        self._tasks = [
-            self._group.create_task(session.router.run()),
-            self._group.create_task(session.resolver.run()),
-        ]
-        await asyncio.sleep(0)  # the router has a loop now
+        self._task = self._group.create_task(session.run())
         return Channel(session)
 
     async def __aexit__(
@@ -79,8 +84,8 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         group, self._group = self._group, None
-        for task in self._tasks:
-            task.cancel()
+        if self._task is not None:
+            self._task.cancel()
         if group is not None:
             await group.__aexit__(None, None, None)
 

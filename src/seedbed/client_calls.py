@@ -1,4 +1,4 @@
-"""Calls of the routing client that behave as grpc.aio's do: awaited, iterated, cancelled, asked.
+"""Calls of a routing channel that behave as grpc.aio's do: awaited, iterated, cancelled, asked.
 
 A call starts when it is made. Its code, details and metadata are there when it has ended.
 """
@@ -6,14 +6,16 @@ A call starts when it is made. Its code, details and metadata are there when it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 
+from seedbed.callers import Caller
 from seedbed.calls import EntityCall, Failed, Replied
-from seedbed.client_outcomes import message_of, rpc_error, trailing_of
+from seedbed.client_outcomes import message_of, trailing_of
+from seedbed.decision import too_late
 from seedbed.errors import CallError
 from seedbed.flights import UnaryFlight
 from seedbed.grpc_codes import code_of_number
@@ -22,13 +24,12 @@ from seedbed.stream_flight import StreamFlight
 from seedbed.transport import StatusError
 
 if TYPE_CHECKING:
-    from seedbed.client_session import ClientSession, Method
+    from seedbed.client_session import ClientSession, GivenMetadata, Method
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
 
 Outcome: TypeAlias = Replied | Failed
-GivenMetadata: TypeAlias = "grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None"
 
 
 class _Call(Generic[Req, Res]):
@@ -37,17 +38,23 @@ class _Call(Generic[Req, Res]):
     def __init__(
         self,
         session: ClientSession,
+        caller: Caller,
         path: str,
         deserialize: Callable[[bytes], Res] | None,
     ) -> None:
         self._session = session
-        self._path = path
+        self._caller = caller
         self._deserialize = deserialize
         self._future: asyncio.Future[Outcome] | None = None
         self._deadline_ns: int | None = None
         self._waiting: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._method: Method | None = None
+        self.path = path
+        self.call: EntityCall | None = None
+        """What goes over the Link; from when there are routes."""
 
-    def _begin(self, call: EntityCall, method: Method) -> None:
+    def _begin(self, call: EntityCall) -> None:
         """Hand the call to the router."""
         raise NotImplementedError
 
@@ -55,46 +62,57 @@ class _Call(Generic[Req, Res]):
         """Take the call back from the router, if it is there."""
         raise NotImplementedError
 
-    def _go(self, request: bytes, deadline_ns: int | None, metadata: GivenMetadata) -> None:
+    def _go(self, request: bytes, metadata: GivenMetadata) -> None:
         session = self._session
-        self._deadline_ns = deadline_ns
-        if not session.synced.is_set():
-            self._wait(request, deadline_ns, metadata)
-            return
         try:
-            method = session.method(self._path)
-            call = session.entity_call(method, request, deadline_ns, metadata)
+            if not session.synced.is_set():
+                self._wait(request, metadata)
+                return
+            self._method = method = session.method(self.path)
+            self.call = call = self._caller.entity_call(
+                method, request, self._deadline_ns, metadata
+            )
         except CallError as error:
             self._ended(failed(error))
             return
-        self._begin(call, method)
+        if self._future is None or not self._future.done():
+            self._begin(call)
 
-    def _wait(self, request: bytes, deadline_ns: int | None, metadata: GivenMetadata) -> None:
-        """Until the first routes are there, or the deadline is."""
+    def _wait(self, request: bytes, metadata: GivenMetadata) -> None:
+        """Until the first routes are there, or the deadline is. Raises `CallError`."""
         session = self._session
         self._pending()
-        timer: asyncio.TimerHandle | None = None
 
         def routes_came() -> None:
             self._waiting = None
-            if timer is not None:
-                timer.cancel()
-            if not self.done():
-                self._go(request, deadline_ns, metadata)
+            self._stop_timer()
+            self._go(request, metadata)
 
-        def too_late() -> None:
-            self._stop_waiting()
-            self._ended(failed(session.not_synced()))
-
-        if deadline_ns is not None:
-            left_s = (deadline_ns - session.clock.now_ns()) / 1e9
-            timer = asyncio.get_running_loop().call_later(max(0.0, left_s), too_late)
-        self._waiting = routes_came
         session.when_synced(routes_came)
+        self._waiting = routes_came
+        self._end_at_deadline(session.not_synced)
+
+    def _end_at_deadline(self, error: Callable[[], CallError]) -> None:
+        """While the router does not have the call, and so does not watch its deadline."""
+        if self._deadline_ns is None:
+            return
+
+        def late() -> None:
+            self._stop_waiting()
+            self._ended(failed(error()))
+
+        left_s = (self._deadline_ns - self._session.clock.now_ns()) / 1e9
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, left_s), late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _stop_waiting(self) -> None:
+        self._stop_timer()
         if self._waiting is not None:
-            self._session.forget(self._waiting)
+            self._caller.forget(self._waiting)
             self._waiting = None
 
     def _pending(self) -> asyncio.Future[Outcome]:
@@ -162,17 +180,41 @@ class UnaryCall(_Call[Req, Res], grpc.aio.UnaryUnaryCall[Req, Res]):
     def __init__(
         self,
         session: ClientSession,
+        caller: Caller,
         path: str,
         deserialize: Callable[[bytes], Res] | None,
     ) -> None:
-        super().__init__(session, path, deserialize)
+        super().__init__(session, caller, path, deserialize)
         self._flight: UnaryFlight | None = None
+        self.asked = False
+        """Somebody has asked what becomes of it."""
 
     def start(self, request: bytes, timeout: float | None, metadata: GivenMetadata) -> None:
         """Begin (for the channel)."""
-        self._go(request, self._session.deadline_ns(timeout), metadata)
+        self._deadline_ns = self._caller.deadline_ns(timeout, stream=False)
+        self._caller.made(self)
+        self._go(request, metadata)
+
+    def leave(self) -> None:
+        """Go to the router (its caller lets it), unless it has ended."""
+        self._stop_timer()
+        method, call = self._method, self.call
+        if method is None or call is None or (self._future is not None and self._future.done()):
+            return
+        self._flight = self._session.router.submit(
+            call,
+            repeatable=method.contract.repeatable,
+            read_only=method.contract.read_only,
+            future=self._future,
+        )
+        self._future = self._flight.future
+
+    def when_ended(self, ended: Callable[[], None]) -> None:
+        """Call this at the end, without counting as somebody who asks."""
+        self._pending().add_done_callback(lambda _: ended())
 
     def __await__(self) -> Generator[None, None, Res]:
+        self.asked = True
         try:
             outcome = yield from self._pending().__await__()
         except asyncio.CancelledError:
@@ -181,18 +223,29 @@ class UnaryCall(_Call[Req, Res], grpc.aio.UnaryUnaryCall[Req, Res]):
             self._drop()
             raise
         if isinstance(outcome, Failed):
-            raise rpc_error(outcome)
+            raise self._caller.error(outcome, self.path, self.call)
         return message_of(self._deserialize, outcome.response)
 
-    def _begin(self, call: EntityCall, method: Method) -> None:
-        contract = method.contract
-        self._flight = self._session.router.submit(
-            call,
-            repeatable=contract.repeatable,
-            read_only=contract.read_only,
-            future=self._future,
-        )
-        self._future = self._flight.future
+    def cancel(self) -> bool:
+        """Give the call up; the worker is told."""
+        self.asked = True
+        return super().cancel()
+
+    def add_done_callback(self, callback: Callable[[object], None]) -> None:
+        """Call this with the call when it has ended."""
+        self.asked = True
+        super().add_done_callback(callback)
+
+    async def _outcome(self) -> Outcome:
+        self.asked = True
+        return await super()._outcome()
+
+    def _begin(self, call: EntityCall) -> None:
+        if self._caller.lets(self):
+            self.leave()
+        else:
+            self._pending()
+            self._end_at_deadline(lambda: too_late(sent=False))
 
     def _drop(self) -> None:
         if self._flight is not None:
@@ -205,10 +258,11 @@ class StreamCall(_Call[Req, Res], grpc.aio.UnaryStreamCall[Req, Res]):
     def __init__(
         self,
         session: ClientSession,
+        caller: Caller,
         path: str,
         deserialize: Callable[[bytes], Res] | None,
     ) -> None:
-        super().__init__(session, path, deserialize)
+        super().__init__(session, caller, path, deserialize)
         self._flight: StreamFlight | None = None
         self._begun = asyncio.Event()
         self._items: AsyncIterator[Res] | None = None
@@ -222,8 +276,9 @@ class StreamCall(_Call[Req, Res], grpc.aio.UnaryStreamCall[Req, Res]):
         """Begin (for the channel)."""
         begun = self._begun
         self._pending().add_done_callback(lambda _: begun.set())
-        deadline_ns = None if timeout is None else self._session.deadline_ns(timeout)
-        self._go(request, deadline_ns, metadata)
+        self._deadline_ns = self._caller.deadline_ns(timeout, stream=True)
+        self._caller.made(None)
+        self._go(request, metadata)
 
     def __aiter__(self) -> AsyncIterator[Res]:
         if self._items is None:
@@ -262,9 +317,9 @@ class StreamCall(_Call[Req, Res], grpc.aio.UnaryStreamCall[Req, Res]):
         if self.cancelled():
             raise asyncio.CancelledError
         if isinstance(outcome, Failed) and outcome.code != 0:
-            raise rpc_error(outcome)
+            raise self._caller.error(outcome, self.path, self.call)
 
-    def _begin(self, call: EntityCall, method: Method) -> None:
+    def _begin(self, call: EntityCall) -> None:
         flight = self._flight = self._session.router.open_stream(call)
         # Not a method of the call: the router would keep alive what nobody else holds.
         future = self._pending()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -12,12 +12,11 @@ import grpc.aio
 from seedbed.client_calls import StreamCall, UnaryCall
 
 if TYPE_CHECKING:
-    from seedbed.client_session import ClientSession
+    from seedbed.callers import Callers
+    from seedbed.client_session import GivenMetadata
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
-
-CallMetadata: TypeAlias = "grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None"
 
 
 class _Method(Generic[Req, Res]):
@@ -25,12 +24,12 @@ class _Method(Generic[Req, Res]):
 
     def __init__(
         self,
-        session: ClientSession,
+        callers: Callers,
         path: str,
         serialize: Callable[[Req], bytes] | None,
         deserialize: Callable[[bytes], Res] | None,
     ) -> None:
-        self._session = session
+        self._callers = callers
         self._path = path
         self._serialize: Callable[[Req], bytes] = serialize or _as_it_is
         self._deserialize = deserialize
@@ -42,14 +41,17 @@ class _UnaryUnary(_Method[Req, Res], grpc.aio.UnaryUnaryMultiCallable[Req, Res])
         request: Req,
         *,
         timeout: float | None = None,
-        metadata: CallMetadata = None,
+        metadata: GivenMetadata = None,
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> UnaryCall[Req, Res]:
         if credentials is not None:
             _refuse_credentials()
-        call: UnaryCall[Req, Res] = UnaryCall(self._session, self._path, self._deserialize)
+        callers = self._callers
+        call: UnaryCall[Req, Res] = UnaryCall(
+            callers.session, callers.caller(), self._path, self._deserialize
+        )
         call.start(self._serialize(request), timeout, metadata)
         return call
 
@@ -60,14 +62,17 @@ class _UnaryStream(_Method[Req, Res], grpc.aio.UnaryStreamMultiCallable[Req, Res
         request: Req,
         *,
         timeout: float | None = None,
-        metadata: CallMetadata = None,
+        metadata: GivenMetadata = None,
         credentials: grpc.CallCredentials | None = None,
         wait_for_ready: bool | None = None,
         compression: grpc.Compression | None = None,
     ) -> StreamCall[Req, Res]:
         if credentials is not None:
             _refuse_credentials()
-        call: StreamCall[Req, Res] = StreamCall(self._session, self._path, self._deserialize)
+        callers = self._callers
+        call: StreamCall[Req, Res] = StreamCall(
+            callers.session, callers.caller(), self._path, self._deserialize
+        )
         call.start(self._serialize(request), timeout, metadata)
         return call
 
@@ -96,10 +101,10 @@ else:
 
 
 class Channel(grpc.aio.Channel):
-    """What `Client` gives: for stubs of entity services of the cluster, and only for them."""
+    """For stubs of entity services of the cluster, and only for them: a client's or an entity's."""
 
-    def __init__(self, session: ClientSession) -> None:
-        self._session = session
+    def __init__(self, callers: Callers) -> None:
+        self._callers = callers
 
     # Stubs also pass `_registered_method`, a hint for grpc's own channels.
     def unary_unary(
@@ -109,7 +114,7 @@ class Channel(grpc.aio.Channel):
         response_deserializer: Callable[[bytes], Res] | None = None,
         _registered_method: bool | None = False,
     ) -> grpc.aio.UnaryUnaryMultiCallable[Req, Res]:
-        return _UnaryUnary(self._session, method, request_serializer, response_deserializer)
+        return _UnaryUnary(self._callers, method, request_serializer, response_deserializer)
 
     def unary_stream(
         self,
@@ -118,7 +123,7 @@ class Channel(grpc.aio.Channel):
         response_deserializer: Callable[[bytes], Res] | None = None,
         _registered_method: bool | None = False,
     ) -> grpc.aio.UnaryStreamMultiCallable[Req, Res]:
-        return _UnaryStream(self._session, method, request_serializer, response_deserializer)
+        return _UnaryStream(self._callers, method, request_serializer, response_deserializer)
 
     def stream_unary(
         self,
@@ -142,20 +147,20 @@ class Channel(grpc.aio.Channel):
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """READY when routes are known; Links come and go by themselves."""
-        if self._session.synced.is_set():
+        if self._callers.session.synced.is_set():
             return grpc.ChannelConnectivity.READY
         return grpc.ChannelConnectivity.CONNECTING
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         if self.get_state() is last_observed_state:
-            await self._session.changed_from(last_observed_state is READY)
+            await self._callers.session.changed_from(last_observed_state is READY)
 
     async def channel_ready(self) -> None:
         """Return when the first routes are known."""
-        await self._session.synced.wait()
+        await self._callers.ready()
 
     async def close(self, grace: float | None = None) -> None:
-        """Does nothing: leaving the `Client` closes it."""
+        """Does nothing: leaving the `Client` closes it, or the end of the worker."""
 
     async def __aenter__(self) -> Self:
         return self

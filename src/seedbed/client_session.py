@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from seedbed import contract as contract_codec
 from seedbed import tables as table_codec
-from seedbed.calls import EntityCall
+from seedbed.calls import EntityCall, Failed
+from seedbed.client_outcomes import rpc_error
 from seedbed.clock import Clock
 from seedbed.contract import MethodContract, TypeContract
 from seedbed.errors import CallError, ProtocolError, Reason
@@ -18,11 +19,13 @@ from seedbed.ids import Incarnation
 from seedbed.keys import read_key
 from seedbed.metadata import read_metadata
 from seedbed.outlook import ToldOutlook
+from seedbed.parking import RETRY_S
 from seedbed.request_ids import RequestIds
 from seedbed.resolver import Resolver
 from seedbed.router import Router, RouterLimits
 from seedbed.routing import RouteTable
 from seedbed.sharding import shard_of
+from seedbed.tracing import NO_TRACER, Tracer
 from seedbed.transport import Transport
 from seedbed.v1 import cluster_pb2
 
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 DEFAULT_DEADLINE_S: Final = 10.0
 """Of a unary call that brings none."""
+
+GivenMetadata: TypeAlias = "grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None"
+"""What a caller gives along with a call."""
 
 _NS: Final = 1e9
 
@@ -45,10 +51,21 @@ class Method:
 
 
 class ClientSession:
-    """An open client: its router, and the contracts that seeds have told."""
+    """An open client: its router, and the contracts that seeds have told. Works while `run` runs.
+
+    It is the `Caller` of all calls that a client makes.
+    """
 
     def __init__(
-        self, transport: Transport, seeds: Sequence[str], limits: RouterLimits, clock: Clock
+        self,
+        transport: Transport,
+        seeds: Sequence[str],
+        limits: RouterLimits,
+        clock: Clock,
+        *,
+        max_message_bytes: int = 4 * 1024 * 1024,
+        node: str = "",
+        tracer: Tracer = NO_TRACER,
     ) -> None:
         random = Random()
         self.clock = clock
@@ -57,20 +74,30 @@ class ClientSession:
         self.router = Router(
             transport=transport,
             clock=clock,
-            node="",
+            node=node,
             limits=limits,
             table=table,
             outlook=self._outlook,
             random=random,
+            tracer=tracer,
         )
         self.resolver = Resolver(
             transport=transport, seeds=seeds, random=random, changed=self._changed
         )
         self.synced = asyncio.Event()
+        """Set when the first routes are there."""
+        self._max_message_bytes = max_message_bytes
+        self._max_waiting = limits.parking.calls
         self._ids = RequestIds(clock)
         self._methods: dict[str, Method] = {}
         self._contracts: Mapping[str, TypeContract] = {}
         self._waiting: dict[Callable[[], None], None] = {}
+
+    async def run(self) -> None:
+        """Follow the seeds and carry calls, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.router.run())
+            tasks.create_task(self.resolver.run())
 
     def method(self, path: str) -> Method:
         """The method of a path; raises `CallError` if the cluster has none."""
@@ -85,15 +112,20 @@ class ClientSession:
             )
         return method
 
-    def entity_call(
-        self,
-        method: Method,
-        request: bytes,
-        deadline_ns: int | None,
-        metadata: grpc.aio.Metadata | Sequence[tuple[str, str | bytes]] | None,
+    def address(
+        self, method: Method, request: bytes, deadline_ns: int | None, metadata: GivenMetadata
     ) -> EntityCall:
-        """The call of a request's entity; raises `CallError` for a request without a good key."""
+        """The call of a request's entity, without an id unless the caller names one.
+
+        Raises `CallError` for a request without a good key, and for one that is too large.
+        """
         contract = method.contract
+        if len(request) > self._max_message_bytes:
+            raise CallError(
+                Reason.TOO_LARGE,
+                f"the request has {len(request)} bytes, more than SEEDBED_MAX_MESSAGE_BYTES"
+                f" ({self._max_message_bytes}): send less",
+            )
         key = read_key(request, contract.key)
         call = EntityCall(
             contract.path,
@@ -108,29 +140,73 @@ class ClientSession:
             call.metadata = read.own
             call.traceparent = read.traceparent
             call.tracestate = read.tracestate
-            call.request_id = read.idempotency_key
+            call.request_id = read.name()
+        return call
+
+    def mint(self) -> str:
+        """An id for a call that has none."""
+        return self._ids.mint()
+
+    # As the caller of a client's calls.
+
+    @property
+    def session(self) -> ClientSession:
+        return self
+
+    def caller(self) -> ClientSession:
+        """A client's calls are its own."""
+        return self
+
+    async def ready(self) -> None:
+        """Return when the first routes are there."""
+        await self.synced.wait()
+
+    def deadline_ns(self, timeout: float | None, *, stream: bool) -> int | None:
+        """The deadline of a call that starts now."""
+        if timeout is None:
+            if stream:
+                return None
+            timeout = DEFAULT_DEADLINE_S
+        return self.clock.now_ns() + int(timeout * _NS)
+
+    def made(self, call: object) -> None:
+        """A client does not ask what becomes of its calls."""
+
+    def entity_call(
+        self, method: Method, request: bytes, deadline_ns: int | None, metadata: GivenMetadata
+    ) -> EntityCall:
+        call = self.address(method, request, deadline_ns, metadata)
         if not call.request_id:
             call.request_id = self._ids.mint()
         return call
 
-    def deadline_ns(self, timeout: float | None) -> int:
-        """The deadline of a unary call that starts now."""
-        left_s = DEFAULT_DEADLINE_S if timeout is None else timeout
-        return self.clock.now_ns() + int(left_s * _NS)
+    def lets(self, call: object) -> bool:
+        """Every call leaves at once."""
+        return True
+
+    def error(self, outcome: Failed, path: str, call: EntityCall | None) -> grpc.aio.AioRpcError:
+        return rpc_error(outcome)
 
     async def changed_from(self, synced: bool) -> None:
         """Return when it is otherwise (once synced, it stays so)."""
         await (asyncio.Event() if synced else self.synced).wait()
 
     def when_synced(self, ready: Callable[[], None]) -> None:
-        """Call this when the first routes are there."""
+        """Call this when the first routes are there. Raises `CallError` if too many wait."""
+        if len(self._waiting) >= self._max_waiting:
+            raise CallError(
+                Reason.OVERLOADED,
+                f"{self._max_waiting} calls already wait here for the first routes"
+                " (SEEDBED_PARKED_CALLS); nothing ran",
+                retry_after_s=RETRY_S,
+            )
         self._waiting[ready] = None
 
     def not_synced(self) -> CallError:
         """The answer to a call whose deadline came before the first routes."""
         return CallError(
             Reason.SEED_NOT_READY,
-            f"no seed has told this client its routes; nothing ran. Seeds:"
+            f"no seed has told this process its routes; nothing ran. Seeds:"
             f" {', '.join(self.resolver.seeds)}; last: {self.resolver.last_error}",
         )
 

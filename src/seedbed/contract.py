@@ -67,29 +67,43 @@ class TypeContract:
 def contract_of(service: ServiceDescriptor) -> TypeContract:
     """Contract of an entity service; raises `ContractError` with the place and what to do."""
     where = f"{service.file.name}: service {service.full_name}"
-    options = ServiceOptions.FromString(_serialised(service.GetOptions()))
-    if not options.HasExtension(options_pb2.entity):
+    symbol = service.full_name
+    entity = entity_options(service)
+    if entity is None:
         raise ContractError(
             f"{where} is no entity: give it the option"
-            ' `option (seedbed.v1.entity) = { type: "..." };`'
+            ' `option (seedbed.v1.entity) = { type: "..." };`',
+            symbol=symbol,
         )
-    entity = options.Extensions[options_pb2.entity]
     if not _TYPE.fullmatch(entity.type):
         raise ContractError(
-            f"{where}: entity type {entity.type!r}: name it with 1 to 63 of a-z 0-9 . -"
+            f"{where}: entity type {entity.type!r}: name it with 1 to 63 of a-z 0-9 . -",
+            symbol=symbol,
         )
     if entity.shards > MAX_SHARDS:
-        raise ContractError(f"{where}: {entity.shards} shards: use at most {MAX_SHARDS}")
+        raise ContractError(
+            f"{where}: {entity.shards} shards: use at most {MAX_SHARDS}", symbol=symbol
+        )
     idle_timeout_s: float | None = None
     if entity.HasField("idle_timeout"):
         idle_timeout_s = entity.idle_timeout.seconds + entity.idle_timeout.nanos / 1e9
         if idle_timeout_s <= 0:
-            raise ContractError(f"{where}: idle_timeout is not above 0: leave it out or raise it")
+            raise ContractError(
+                f"{where}: idle_timeout is not above 0: leave it out or raise it", symbol=symbol
+            )
     methods = {method.name: _method(service, method) for method in service.methods}
     contract = TypeContract(entity.type, service.full_name, entity.shards, methods, idle_timeout_s)
     if mixed := _mixed_kinds(contract):
-        raise ContractError(f"{where}: {mixed}")
+        raise ContractError(f"{where}: {mixed}", symbol=symbol)
     return contract
+
+
+def entity_options(service: ServiceDescriptor) -> options_pb2.EntityOptions | None:
+    """The option that makes a service an entity; None for a service that is none."""
+    options = ServiceOptions.FromString(_serialised(service.GetOptions()))
+    if not options.HasExtension(options_pb2.entity):
+        return None
+    return options.Extensions[options_pb2.entity]
 
 
 def contract_from_descriptors(data: bytes, service: str) -> TypeContract:
@@ -210,7 +224,8 @@ def _method(service: ServiceDescriptor, method: MethodDescriptor) -> MethodContr
     where = f"{service.file.name}: method {service.full_name}.{method.name}"
     if method.client_streaming:
         raise ContractError(
-            f"{where} streams from the client, which an entity cannot: send single requests"
+            f"{where} streams from the client, which an entity cannot: send single requests",
+            symbol=method.full_name,
         )
     level = MethodOptions.FromString(_serialised(method.GetOptions())).idempotency_level
     read_only = method.server_streaming or level == MethodOptions.NO_SIDE_EFFECTS
@@ -230,13 +245,15 @@ def _key_path(where: str, request: Descriptor) -> KeyPath:
         raise ContractError(
             f"{where}: its request {request.full_name} ({request.file.name}) has no key:"
             " mark one string, bytes or integer field with [(seedbed.v1.key) = true]"
-            " (not inside repeated fields or groups)"
+            " (not inside repeated fields or groups)",
+            symbol=request.full_name,
         )
     if len(found) > 1:
         one, other = (".".join(field.name for field in path) for path in found[:2])
         raise ContractError(
             f"{where}: its request {request.full_name} ({request.file.name}) has more than one"
-            f" key, {one} and {other}: leave one"
+            f" key, {one} and {other}: leave one",
+            symbol=found[1][-1].full_name,
         )
     path = found[0]
     key = path[-1]
@@ -262,7 +279,8 @@ def _keys_in(message: Descriptor, known: dict[str, list[_Path]], depth: int) -> 
     if depth > MAX_NESTING:
         raise ContractError(
             f"{message.file.name}: message {message.full_name} is nested deeper than"
-            f" {MAX_NESTING} in a request: bring its key further up"
+            f" {MAX_NESTING} in a request: bring its key further up",
+            symbol=message.full_name,
         )
     found = known[message.full_name] = []
     paths: list[_Path] = []
@@ -282,9 +300,15 @@ def _is_key(message: Descriptor, field: FieldDescriptor) -> bool:
         return False
     where = f"{message.file.name}: field {field.full_name}"
     if field.is_repeated:
-        raise ContractError(f"{where} is repeated, so it cannot be a key: mark a single one")
+        raise ContractError(
+            f"{where} is repeated, so it cannot be a key: mark a single one",
+            symbol=field.full_name,
+        )
     if field.type not in _KINDS:
-        raise ContractError(f"{where} cannot be a key: mark a string, bytes or integer field")
+        raise ContractError(
+            f"{where} cannot be a key: mark a string, bytes or integer field",
+            symbol=field.full_name,
+        )
     return True
 
 

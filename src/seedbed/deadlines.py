@@ -39,6 +39,10 @@ class Deadlines(Generic[T]):
             if not items:
                 del self._ticks[tick]
 
+    def next_ns(self) -> int | None:
+        """When `due` gives something next; None while there is nothing."""
+        return min(self._ticks) * TICK_NS if self._ticks else None
+
     def due(self, now_ns: int) -> list[T]:
         """Take out all that is due, earliest tick first."""
         now = now_ns // TICK_NS

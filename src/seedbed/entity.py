@@ -31,10 +31,14 @@ class Entity(Generic[S, E]):
 
     # A host's notes about an idle entity lie on the instance itself: a second object for each
     # would double the time of a full garbage collection (measured at 1 M entities).
-    __slots__ = ("__state", "seedbed_key", "seedbed_seq", "seedbed_shard", "seedbed_since")
+    __slots__ = (
+        "__state", "seedbed_kept", "seedbed_key", "seedbed_seq", "seedbed_shard", "seedbed_since",
+    )  # fmt: skip
 
     seedbed_durable: ClassVar[bool] = True
     seedbed_remember: ClassVar[bool] = False
+    seedbed_kept: int
+    """What is kept of it: 0 for nothing, else a mark that only its host can read."""
     seedbed_key: str
     seedbed_seq: int
     seedbed_shard: object
@@ -72,7 +76,8 @@ class Entity(Generic[S, E]):
 
     @property
     def seq(self) -> int:
-        """Changes kept so far. It begins anew with each life of a volatile entity."""
+        """Changes kept so far; no deletion lowers it. A volatile entity's begins anew with each
+        life."""
         try:
             return self.seedbed_seq
         except AttributeError:
@@ -88,13 +93,19 @@ class Entity(Generic[S, E]):
 
     @property
     def exists(self) -> bool:
-        """Whether it was saved and not deleted since."""
-        _later("self.exists", "the whole entity API")
+        """Whether it was saved, and not deleted since, by turns that are over."""
+        try:
+            return self.seedbed_kept != 0
+        except AttributeError:
+            _not_yet("exists")
 
     @property
     def channel(self) -> grpc.aio.Channel:
         """A channel to every entity of the cluster, for generated stubs."""
-        _later("self.channel", "the whole entity API")
+        current = CURRENT.get()
+        if current is None or current.entity is not self:
+            current = running(self, "self.channel")  # says what is wrong
+        return current.channel
 
     async def activated(self) -> None:
         """Hook: runs as a turn after each load of the state. If it fails, nothing is kept."""
@@ -103,7 +114,10 @@ class Entity(Generic[S, E]):
         """Hook: runs as a turn before passivation and hand-off, not when the entity is lost."""
 
     def save(self) -> None:
-        """Keep the state as it is at the end of this turn."""
+        """Keep the state as it is at the end of this turn, if that succeeds.
+
+        Raises `RuntimeError` in a read-only turn and outside any turn.
+        """
         writing(self, "save()").save()
 
     def passivate(self) -> None:
@@ -127,12 +141,24 @@ class Entity(Generic[S, E]):
         _later("apply()", "durable entities")
 
     def delete(self) -> None:
-        """Drop state, events and reminders at the end of this turn."""
-        _later("delete()", "the whole entity API")
+        """Drop state, events and reminders at the end of this turn, if that succeeds.
+
+        The next turn finds a fresh state. The later of `save` and `delete` in a turn counts.
+        Raises `RuntimeError` in a read-only turn and outside any turn.
+        """
+        writing(self, "delete()").delete()
 
     def outside(self) -> AbstractAsyncContextManager[None]:
-        """End the turn, run the block outside any, and go on in a new turn."""
-        _later("outside()", "the whole entity API")
+        """End the turn, run the block outside any, and go on in a new turn.
+
+        What the turn has given so far is kept before the block begins. Other turns run meanwhile,
+        so the block leaves `self.state` alone, and after it the state may have changed. If the
+        block raises, or the deadline comes, there is no new turn and the call fails.
+
+        Only in an RPC method's own task, not nested, not in hooks and streams: else raises
+        `RuntimeError`.
+        """
+        return running(self, "outside()").outside()
 
     def remind(
         self,

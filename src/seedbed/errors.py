@@ -4,6 +4,7 @@
     ├── CallError             a call ended with a status; has a Reason, says whether it may have run
     ├── ContractError         a .proto service cannot be an entity; names file, message, field
     ├── SettingsError         a setting is wrong; names the variable
+    ├── StateError            a state cannot be serialised or read; names the field (UNKNOWN)
     └── ProtocolError         a peer sent what the protocol does not allow
 
 `reason` tables and gRPC codes are in `seedbed.status`; what callers see is in `docs/errors.md`.
@@ -59,11 +60,22 @@ class CallError(SeedbedError):
 
 
 class ContractError(SeedbedError):
-    """A service or class cannot be an entity; the text names the place and what to do."""
+    """A service or class cannot be an entity; the text names the place and what to do.
+
+    `symbol` is the full name of the message, field, service or method of a .proto file at fault.
+    """
+
+    def __init__(self, message: str, *, symbol: str = "") -> None:
+        super().__init__(message)
+        self.symbol = symbol
 
 
 class SettingsError(SeedbedError):
     """A setting is wrong; the text names the variable, what was found, what is expected."""
+
+
+class StateError(SeedbedError):
+    """A state cannot be serialised or read; the text names the place in it and what to do."""
 
 
 class ProtocolError(SeedbedError):

@@ -125,6 +125,16 @@ def read_key(request: bytes | memoryview, path: KeyPath) -> Key:
         raise CallError(Reason.BAD_KEY, f"the key (field {path}) is not UTF-8") from None
 
 
+def canonical(text: str, kind: KeyKind) -> bytes:
+    """The bytes whose hash gives the shard, from a key's text; empty for a text that is no key."""
+    if kind is not KeyKind.BYTES:
+        return text.encode()
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        return b""
+
+
 def _find(
     data: bytes | memoryview, at: int, end: int, tags: tuple[int, ...], level: int
 ) -> tuple[int, int] | None:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -37,10 +38,11 @@ LINGER_S: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
-    """What one Link may carry at a time."""
+    """What one Link may carry at a time, and how long a busy one lets a batch collect."""
 
     calls: int = LINK_CALLS
     bytes: int = LINK_BYTES
+    linger_s: float = LINGER_S
 
 
 class Passenger(Carried, Protocol):
@@ -76,8 +78,8 @@ class Link:
         self._bytes = 0
         self._closed = False
         metadata: Metadata = ((ROLE_KEY, role),) if role else ()
-        self._small = _Lane(connection, address, clock, random, opened, metadata)
-        self._large = _Lane(connection, address, clock, random, opened, metadata)
+        lane = partial(_Lane, connection, address, clock, random, opened, metadata, limits.linger_s)
+        self._small, self._large = lane(), lane()
 
     @property
     def down(self) -> bool:
@@ -142,6 +144,7 @@ class _Lane:
         "_address",
         "_clock",
         "_connection",
+        "_linger_s",
         "_metadata",
         "_opened",
         "_random",
@@ -162,6 +165,7 @@ class _Lane:
         random: Random,
         opened: Callable[[], None],
         metadata: Metadata,
+        linger_s: float,
     ) -> None:
         self._connection = connection
         self._address = address
@@ -169,6 +173,7 @@ class _Lane:
         self._random = random
         self._opened = opened
         self._metadata = metadata
+        self._linger_s = linger_s
         self.carried: dict[int, Passenger] = {}
         self.outbox = CallOutbox()
         self.wake = asyncio.Event()
@@ -229,7 +234,7 @@ class _Lane:
             while True:
                 await wake.wait()
                 if _is_trickle(waiting=len(outbox), carried=len(self.carried)):
-                    await asyncio.sleep(LINGER_S)
+                    await asyncio.sleep(self._linger_s)
                 wake.clear()
                 while (batch := outbox.take(now_ns())) is not None:
                     await duplex.write(batch)

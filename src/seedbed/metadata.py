@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from seedbed.calls import Metadata
+from seedbed.errors import CallError, Reason
 
 IDEMPOTENCY_KEY: Final = "idempotency-key"
+MAX_ID_BYTES: Final = 255
+"""Of a name that a caller gives to a call."""
 
 _HOP: Final = frozenset(
     {
@@ -35,6 +38,17 @@ class CallMetadata:
     traceparent: str = ""
     tracestate: str = ""
     idempotency_key: str = ""
+
+    def name(self) -> str:
+        """The name that the caller gives to the call; empty: none. Raises `CallError`."""
+        name = self.idempotency_key
+        if name and len(name.encode(errors="surrogatepass")) > MAX_ID_BYTES:
+            raise CallError(
+                Reason.BAD_REQUEST,
+                f"{IDEMPOTENCY_KEY} has {len(name)} characters, more than {MAX_ID_BYTES} bytes:"
+                " shorten it",
+            )
+        return name
 
 
 NOTHING: Final = CallMetadata()

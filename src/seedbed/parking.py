@@ -54,6 +54,11 @@ class Parking(Generic[T]):
         """Something here can fall due."""
         return bool(self._deadlines)
 
+    @property
+    def next_ns(self) -> int | None:
+        """When `due` gives something next; None while nothing waits with a deadline."""
+        return self._deadlines.next_ns()
+
     def enter(self, type_: str, shard: int, item: T, *, size: int, due_ns: int | None) -> None:
         """Let an item wait, until `due_ns` at most. Raises `CallError` when a limit is reached."""
         limits = self._limits

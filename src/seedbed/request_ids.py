@@ -1,7 +1,12 @@
-"""Names of calls whose caller gave none: UUIDv7, so that a name carries its time."""
+"""Names of calls whose caller gave none: UUIDv7, so that a name carries its time.
+
+An edge mints them at random; those of an entity's calls are derived, so that a turn that is run
+again makes the same calls.
+"""
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from random import Random, SystemRandom
 from typing import Final
 
@@ -21,16 +26,17 @@ class RequestIds:
 
     def mint(self) -> str:
         """A new id, as text in a UUID's usual form."""
-        bits = self._random.getrandbits(74)
-        ms = self._clock.wall_ms()
-        # One format, because this is on the path of every call.
-        return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031
-            ms >> 16 & 0xFFFF_FFFF,
-            ms & 0xFFFF,
-            bits >> 62,
-            0x8000 | bits >> 48 & 0x3FFF,
-            bits & 0xFFFF_FFFF_FFFF,
-        )
+        return _text(self._clock.wall_ms(), self._random.getrandbits(74))
+
+
+def derived_id(at_ms: int, *parts: str) -> str:
+    """The id that follows from these parts, with a time (ms since 1970); for other parts another.
+
+    Every part goes in with its length, so that no two lists of parts are the same bytes.
+    """
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=10, person=b"seedbed-onward")
+    return _text(at_ms, int.from_bytes(digest.digest(), "big") & (1 << 74) - 1)
 
 
 def minted_at_ms(request_id: str) -> int | None:
@@ -42,3 +48,14 @@ def minted_at_ms(request_id: str) -> int | None:
         return int(text[:12], 16)
     except ValueError:
         return None
+
+
+def _text(ms: int, bits: int) -> str:
+    # One format, because this is on the path of every call.
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031
+        ms >> 16 & 0xFFFF_FFFF,
+        ms & 0xFFFF,
+        bits >> 62,
+        0x8000 | bits >> 48 & 0x3FFF,
+        bits & 0xFFFF_FFFF_FFFF,
+    )

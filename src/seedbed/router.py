@@ -239,6 +239,14 @@ class Router:
             flight.land(None)
         self._waits.retire(flight)
 
+    def next_due_ns(self) -> int | None:
+        """When `tick` has something to do next; None while there is nothing."""
+        return self._waits.next_due_ns()
+
+    def tick(self) -> None:
+        """Do what is due by the clock now (timers call it; so may the owner of a clock)."""
+        self._waits.tick()
+
     def _find_route(self, flight: Flight) -> _Route | None:
         call = flight.call
         place = self.table.place(call.type, call.shard)

@@ -105,6 +105,13 @@ _LIST = (
         "entity classes: `module`, `module:Class` or `module:function`, separated by commas",
     ),
     Setting(
+        "SEEDBED_RESOURCES_TIMEOUT_S",
+        "30",
+        "seconds",
+        "worker",
+        "how long each `module:function` of SEEDBED_ENTITIES may take to give its factories",
+    ),
+    Setting(
         "SEEDBED_LEASE_TTL_S",
         "5",
         "seconds",
@@ -174,17 +181,38 @@ _LIST = (
         "largest request and reply of an entity",
     ),
     Setting(
-        "SEEDBED_PARKED_CALLS", "10000", "calls", "seed, client", "calls that wait for a shard"
+        "SEEDBED_PARKED_CALLS",
+        "10000",
+        "calls",
+        "seed, worker, client",
+        "calls that wait for a shard; on a worker those of its entities to others",
     ),
-    Setting("SEEDBED_PARKED_BYTES", "67108864", "bytes", "seed, client", "requests of those calls"),
     Setting(
-        "SEEDBED_PARKED_CALLS_PER_SHARD", "1000", "calls", "seed, client", "those of one shard"
+        "SEEDBED_PARKED_BYTES",
+        "67108864",
+        "bytes",
+        "seed, worker, client",
+        "requests of those calls",
+    ),
+    Setting(
+        "SEEDBED_PARKED_CALLS_PER_SHARD",
+        "1000",
+        "calls",
+        "seed, worker, client",
+        "those of one shard",
     ),
     Setting(
         "SEEDBED_MAILBOX_CALLS", "1000", "calls", "worker", "queued or running calls of one entity"
     ),
     Setting("SEEDBED_TYPE_CALLS", "10000", "calls", "worker", "those of one entity type"),
     Setting("SEEDBED_WORKER_CALLS", "20000", "calls", "worker", "those of the whole worker"),
+    Setting(
+        "SEEDBED_ONWARD_CALLS",
+        "256",
+        "calls",
+        "worker",
+        "calls to other entities that one turn has under way; the others it makes wait in line",
+    ),
     Setting(
         "SEEDBED_MAX_CONNECTION_AGE_S",
         "300",
@@ -225,6 +253,13 @@ _LIST = (
         "seconds",
         "worker",
         "an event loop that stands still for longer loses its shards",
+    ),
+    Setting(
+        "SEEDBED_LOOP_WARN_S",
+        "0.25",
+        "seconds",
+        "worker",
+        "a turn that blocks the event loop for longer is warned of, with its place",
     ),
     Setting(
         "SEEDBED_IDLE_TIMEOUT_S",

@@ -1,16 +1,21 @@
 """What runs in a task: the turn that user code sees, and the seam by which a host provides it.
 
-A turn is not a task. A stream is a read-only turn only between two items, so one task may leave a
-turn and enter another; `CURRENT` names the task's call, which says whether a turn is open now.
+A turn is not a task. A stream is a read-only turn only between two items, and a method leaves its
+turn by `outside()`, so one task may leave a turn and enter another; `CURRENT` names the task's
+call, which says whether a turn is open now.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import grpc.aio  # only named: this module must not load a transport
 
 
 class Turn:
@@ -118,6 +123,11 @@ class RunningTurn(Protocol):
         ...
 
     @property
+    def is_outside(self) -> bool:
+        """The call is in a block of `outside()`; `open` is False then."""
+        ...
+
+    @property
     def read_only(self) -> bool: ...
 
     @property
@@ -125,13 +135,22 @@ class RunningTurn(Protocol):
         """What `turn()` gave, if it was asked before in this turn."""
         ...
 
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The same for all entities of a host."""
+        ...
+
     def turn(self) -> Turn: ...
 
     def save(self) -> None: ...
 
+    def delete(self) -> None: ...
+
     def passivate(self) -> None: ...
 
     def changes(self, after: int) -> AsyncIterator[int]: ...
+
+    def outside(self) -> AbstractAsyncContextManager[None]: ...
 
 
 CURRENT: ContextVar[RunningTurn | None] = ContextVar("seedbed_turn", default=None)
@@ -167,7 +186,13 @@ def _why(turn: RunningTurn | None, entity: object) -> str:
         return "the entity is still being made, so there is no turn yet: use activated()"
     if turn.entity is not entity:
         return "the turn of this task is another entity's: call that entity through its stub"
+    if turn.is_outside:
+        return (
+            "inside `async with self.outside():` there is no turn: use it before the block, or"
+            " after it in the new turn"
+        )
     return (
         "its turn is over: a task must end within the turn that started it (asyncio.TaskGroup),"
-        " and between two turns of a stream there is none"
+        " between two turns of a stream there is none, and none after a block of outside() that"
+        " has failed (handle errors within the block)"
     )

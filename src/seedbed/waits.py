@@ -116,6 +116,17 @@ class Waits:
             self._deadlines.discard(flight.tick, flight)
             flight.tick = 0
 
+    def next_due_ns(self) -> int | None:
+        """When `tick` has something to do next; None while there is nothing."""
+        due = [ns for ns in (self._parking.next_ns, self._deadlines.next_ns()) if ns is not None]
+        return min(due, default=None)
+
+    def tick(self) -> None:
+        """Do what is due by the clock now (the timer calls it; so may the owner of a clock)."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tick()
+
     def _arm(self) -> None:
         if self._timer is None and self._loop is not None:
             self._timer = self._loop.call_later(TICK_NS / _NS, self._tick)

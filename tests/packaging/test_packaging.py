@@ -74,6 +74,21 @@ def test_a_client_gets_few_packages_and_imports_no_service() -> None:
     run(python, "-c", "from seedbed import Client, Entity, once, reason, service_config")
 
 
+def test_gen_needs_its_extra_and_finds_our_protos_in_the_installed_package(tmp_path: Path) -> None:
+    command = ["-m", "seedbed.cli", "gen", "examples/thermostat/proto", "--out", tmp_path]
+    bare = environment("cli", ".[cli]", pins=None)
+    ended = subprocess.run([bare, *command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "grpcio-tools, mypy-protobuf not installed; run: pip install" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+    python = environment("gen", ".[cli,gen]", pins=None)
+    run(python, *command)
+    made = sorted(path.name for path in tmp_path.rglob("*.py*"))
+    assert made == [f"thermostat_pb2{kind}" for kind in (".py", ".pyi", "_grpc.py", "_grpc.pyi")]
+    run(python, "-c", "import thermostat.v1.thermostat_pb2_grpc", PYTHONPATH=str(tmp_path))
+
+
 def test_unit_and_contract_tests_pass_at_the_floors() -> None:
     python = environment(
         "floors",

@@ -14,9 +14,10 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from seedbed.cli import reflection, tables
+from seedbed.cli import INSTALL, protoc, reflection, tables
 from seedbed.cli.connection import CALL_LIMIT_S, connected
 from seedbed.cli.failure import Failure, Form, of_rpc, refused, reporting, show, wrong_usage
+from seedbed.cli.gen import Mistakes, generate
 from seedbed.cli.jsonform import to_line, to_text
 from seedbed.cli.up import UpOptions, run_up
 from seedbed.v1 import admin_pb2, admin_pb2_grpc
@@ -139,6 +140,31 @@ def call(
                 channel, found, reflection.parse(found, text), timeout=limit, metadata=metadata
             ):
                 print(form(reply), flush=True)
+
+
+@app.command()
+def gen(
+    protos: Annotated[
+        Path, typer.Argument(metavar="PROTO_DIR", help="Where the imports of its files begin.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to; to be on PYTHONPATH.")],
+) -> None:
+    """Generate modules and typed stubs from all .proto files of a folder."""
+    with reporting(Form.TABLE):
+        if missing := protoc.missing():
+            raise wrong_usage(f"{', '.join(missing)} not installed; run: {INSTALL}")
+        try:
+            done = generate(protos, out)
+        except FileNotFoundError as error:
+            raise wrong_usage(f"PROTO_DIR: {error}") from None
+        except Mistakes as error:
+            lines = "\n".join(error.lines)
+            raise refused("INVALID_ARGUMENT", f"nothing was written:\n{lines}") from None
+    if done.warnings:
+        print(done.warnings, file=sys.stderr)
+    for type_, service in done.types.items():
+        print(f"entity type {type_}: service {service}")
+    print(f"{len(done.files)} files written to {out}")
 
 
 def _listing(

@@ -181,10 +181,9 @@ async def session(
     seeds = seeds or Seeds(a=[[line, None] for line in lines])
     it = ClientSession(seeds, ["a"], RouterLimits(), clock or ManualClock())
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        tasks = [group.create_task(it.resolver.run()), group.create_task(it.router.run())]
+        task = group.create_task(it.run())
         yield it
-        for task in tasks:
-            task.cancel()
+        task.cancel()
 
 
 def owner_of(it: ClientSession) -> str:
@@ -220,7 +219,7 @@ async def test_methods_are_known_from_the_first_snapshot_on() -> None:
 def call(it: ClientSession, timeout: float) -> asyncio.Future[Replied | Failed]:
     """A call of the one shard, whose owner does not answer."""
     request = census_pb2.Person(name="ann").SerializeToString()
-    made = it.entity_call(it.method(GET), request, it.deadline_ns(timeout), None)
+    made = it.entity_call(it.method(GET), request, it.deadline_ns(timeout, stream=False), None)
     return it.router.submit(made, repeatable=True, read_only=True).future
 
 

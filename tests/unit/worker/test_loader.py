@@ -14,10 +14,22 @@ from probe.v1 import probe_pb2 as pb
 from probe.v1 import probe_pb2_grpc as rpc
 
 from seedbed import Entity, ServicerContext
-from seedbed.entity import AnyEntity
+from seedbed.entity import AnyEntity, Factory
 from seedbed.errors import ContractError, SettingsError
+from seedbed_worker.entity_names import Function, find
+from seedbed_worker.hosted import HostedClass
 from seedbed_worker.loader import host_class, load
 from tests.unit.worker.host_world import Probe, Total
+
+
+def load_names(*names: str) -> list[HostedClass]:
+    """What the setting names, where that is classes."""
+    factories: list[Factory] = []
+    for found in map(find, names):
+        assert not isinstance(found, Function)
+        factories += found
+    return load(factories)
+
 
 HEADER = """
 from probe.v1 import probe_pb2 as pb, probe_pb2_grpc as rpc
@@ -47,10 +59,10 @@ def test_a_module_gives_the_classes_that_it_defines(module: Callable[[str], str]
         "    async def Write(self, request, context): return pb.Reply()\n"
         "class Helper(Entity): pass\n"
     )
-    (one,) = load([name])
+    (one,) = load_names(name)
     assert one.name == f"{name}:Mine"
     assert one.contract.type == "probe"
-    assert load([name, f"{name}:Mine"])[0].factory is one.factory
+    assert load_names(name, f"{name}:Mine")[0].factory is one.factory
 
 
 def test_what_a_host_needs_is_found() -> None:
@@ -97,7 +109,11 @@ def test_methods_that_are_not_implemented_are_warned_about(
             "    async def Watch(self, request, context): return None",
             "Mine.Watch streams, so it must be an async generator",
         ),
-        ("    def __init__(self, pool): pass", "__init__ needs arguments"),
+        (
+            "    def __init__(self, pool): pass",
+            ":entities, made by @contextlib.asynccontextmanager, with `yield"
+            " [functools.partial(Mine, …)]`",
+        ),
     ],
 )
 def test_a_class_that_cannot_run_is_refused_with_its_place(
@@ -105,7 +121,7 @@ def test_a_class_that_cannot_run_is_refused_with_its_place(
 ) -> None:
     name = module(f"class Mine(Entity, rpc.ProbeServicer):\n{body}\n")
     with pytest.raises(ContractError) as caught:
-        load([name])
+        load_names(name)
     text = str(caught.value)
     assert expected in text
     assert f"{name}.py:" in text
@@ -123,9 +139,9 @@ def test_an_rpc_named_like_an_attribute_of_entity_is_refused(
 def test_a_class_without_a_service_is_refused(module: Callable[[str], str]) -> None:
     name = module("class Mine(Entity): pass\n")
     with pytest.raises(ContractError, match="0 generated servicers"):
-        load([f"{name}:Mine"])
+        load_names(f"{name}:Mine")
     with pytest.raises(SettingsError, match="defines no entity class"):
-        load([name])
+        load_names(name)
 
 
 def test_two_classes_of_one_type_are_refused(module: Callable[[str], str]) -> None:
@@ -133,7 +149,7 @@ def test_two_classes_of_one_type_are_refused(module: Callable[[str], str]) -> No
         "class One(Entity, rpc.ProbeServicer): pass\nclass Two(Entity, rpc.ProbeServicer): pass\n"
     )
     with pytest.raises(ContractError, match="a type is one class"):
-        load([name])
+        load_names(name)
 
 
 @pytest.mark.parametrize(
@@ -143,12 +159,11 @@ def test_two_classes_of_one_type_are_refused(module: Callable[[str], str]) -> No
         ("seedbed.no_such", "SEEDBED_ENTITIES: no module 'seedbed.no_such'"),
         ("seedbed.entity:Missing", "is nothing, expected a class derived from Entity"),
         ("seedbed.entity:S", "is TypeVar, expected"),
-        ("seedbed.turn:running", "is a function: factories with resources come with a later"),
     ],
 )
 def test_a_name_that_leads_nowhere_is_a_setting_error(name: str, expected: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load([name])
+        load_names(name)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -165,7 +180,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(
     module: Callable[[str], str], text: str, expected: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        load([module(text)])
+        load_names(module(text))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -194,7 +209,7 @@ class NoneState(Entity[None], rpc.ProbeServicer): ...
 class WithEvents(Entity[pb.Reply, pb.Request], rpc.ProbeServicer): ...
 
 
-class OfDict(Entity[dict[str, int]], rpc.ProbeServicer): ...
+class OfDict(Entity[dict[str, int]], rpc.ProbeServicer, durable=False): ...
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from seedbed.clock import Clock
 from seedbed.contract import MethodContract, TypeContract
 from seedbed.errors import CallError, Reason
 from seedbed.keys import read_key
-from seedbed.metadata import IDEMPOTENCY_KEY, read_metadata
+from seedbed.metadata import read_metadata
 from seedbed.request_ids import RequestIds
 from seedbed.router import StreamHooks
 from seedbed.service.metrics import Calls
@@ -27,7 +27,6 @@ from seedbed.transport import ServerCall, StatusError
 from seedbed_seed.cluster_view import ClusterView
 
 DEFAULT_DEADLINE_KEY = "seedbed-default-deadline-ms"
-MAX_ID_BYTES = 255
 
 
 class CallRouter(Protocol):
@@ -183,12 +182,6 @@ class Route:
             )
         key = read_key(request, self._method.key)
         said = read_metadata(call.metadata)
-        if len(said.idempotency_key) > MAX_ID_BYTES:
-            raise CallError(
-                Reason.BAD_REQUEST,
-                f"{IDEMPOTENCY_KEY} has {len(said.idempotency_key)} characters, more than"
-                f" {MAX_ID_BYTES}: shorten it",
-            )
         return EntityCall(
             method=self._method.path,
             type=self._type,
@@ -196,7 +189,7 @@ class Route:
             shard=shard_of(key.canonical, self._shards),
             request=request,
             deadline_ns=deadline_ns,
-            request_id=said.idempotency_key or edge.request_ids.mint(),
+            request_id=said.name() or edge.request_ids.mint(),
             traceparent=said.traceparent,
             tracestate=said.tracestate,
             metadata=said.own,

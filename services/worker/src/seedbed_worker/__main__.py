@@ -1,4 +1,4 @@
-"""The worker process: settings, build, serve, drain."""
+"""The worker process: settings, resources, build, serve, drain."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from seedbed.service import lifecycle, logs
 from seedbed.service.telemetry import Telemetry
 from seedbed_worker.config import WorkerConfig
 from seedbed_worker.driver import Worker
+from seedbed_worker.resources import entered
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,11 @@ async def serve(stop: asyncio.Event) -> None:
         log.warning("setting not built yet", extra={"setting": name, "why": why})
     telemetry = Telemetry(config.telemetry, service="seedbed-worker", node=config.node_id)
     try:
-        await Worker(config, telemetry.tracer).run(stop)
+        async with entered(
+            config.entities, limit_s=config.resources_timeout_s, stop=stop
+        ) as factories:
+            if not stop.is_set():
+                await Worker(config, telemetry.tracer, factories).run(stop)
     finally:
         telemetry.close()
 

@@ -15,14 +15,15 @@ from seedbed.keys import KeyKind, KeyPath
 from seedbed.turn import CURRENT
 from seedbed_worker.cells import Cell
 from seedbed_worker.core.passivation import BUSY
-from seedbed_worker.hosted import HostedClass, HostedMethod
-from seedbed_worker.jobs import Household, Job, nobody
+from seedbed_worker.hosted import HostedMethod
+from seedbed_worker.household import Household
+from seedbed_worker.jobs import Job, nobody
 
 log = logging.getLogger(__name__)
 
 _HOOK: Final = HostedMethod(
     MethodContract(
-        name="deactivating",
+        name="deactivating()",
         path="",
         key=KeyPath((1,), KeyKind.STRING, presence=False),
         server_streaming=False,
@@ -34,25 +35,25 @@ _HOOK: Final = HostedMethod(
 )
 
 
-async def make(job: Job, hosted: HostedClass, cell: Cell) -> AnyEntity:
-    """Make the entity that the job needs and run its `activated()` as a turn of its own."""
+async def make(job: Job, cell: Cell) -> AnyEntity:
+    """Make the entity that the job needs, load it, and run its `activated()` as a turn."""
+    hosted, commits = job.home.hosted, job.home.commits
     entity = hosted.factory()
     entity.seedbed_key = cell.key
-    entity.seedbed_seq = 0
     entity.seedbed_shard = cell.shard
     entity.seedbed_since = BUSY
-    entity.state = hosted.state()
+    await commits.load(entity, cell.shard)
     if hosted.has_activated:
         job.entity = entity
         job.in_hook = job.began = job.open = True
         try:
             await entity.activated()
+            job.open = False
+            await commits.keep(job)
         finally:
-            job.in_hook = job.open = False
+            job.open = False
             job.entity = None
-        if job.saved and not job.ended:
-            entity.seedbed_seq += 1
-        job.saved = False
+        job.in_hook = False
         job.forget_turn()
     return entity
 
@@ -84,6 +85,10 @@ class Departure(Job):
         else:
             self._leave()
 
+    def in_words(self) -> str:
+        seconds = (self.home.rt.clock.now_ns() - self.started_ns) / 1e9
+        return f"the entity leaves memory, and its deactivating() has run for {seconds:.1f} s"
+
     async def run(self) -> None:
         CURRENT.set(self)
         assert self.cell is not None
@@ -93,6 +98,8 @@ class Departure(Job):
                 self.entity = self.cell.entity
                 self.in_hook = self.began = self.open = True
                 await self.entity.deactivating()
+                self.open = False
+                await self.home.commits.keep(self)
         except BaseException as error:
             self.failure(error)
         finally:

@@ -10,6 +10,7 @@ from seedbed.calls import EntityCall, Failed, NotHere, Replied
 from seedbed.errors import CallError
 from seedbed.grpc_codes import number_of_code
 from seedbed.status import failed
+from seedbed_worker.onward_errors import onward_error_in
 
 log = logging.getLogger(__name__)
 
@@ -17,13 +18,29 @@ _UNKNOWN = 2
 
 
 class WrongReply(TypeError):
-    """A method gave something that is not its reply; the caller may see the text."""
+    """A method gave something that is not its reply; the caller may see the text.
+
+    `place` is where the method stands, for the log.
+    """
+
+    def __init__(self, text: str, *, place: str = "") -> None:
+        super().__init__(text)
+        self.place = place
 
 
 def failure(
-    error: BaseException, call: EntityCall, context: EntityContext | None, *, started: bool
+    error: BaseException,
+    call: EntityCall,
+    context: EntityContext | None,
+    *,
+    started: bool,
+    hook: str = "",
 ) -> Failed:
-    """The status of a turn that raised: of a foreign error its class only, the rest is logged."""
+    """The status of a turn that raised: of a foreign error its class only, the rest is logged.
+
+    `hook` names the hook that raised, if it was one.
+    """
+    error = _abort_in(error) or error
     if context is not None and context.aborted is not None:
         return context.aborted
     if isinstance(error, Abort):
@@ -37,13 +54,33 @@ def failure(
         )
     if isinstance(error, CallError):
         return failed(error, started=started)
+    onward = onward_error_in(error)
+    passed_on = onward.answer_of(call) if onward is not None else None
+    if passed_on is not None:
+        return passed_on
+    place = error.place if isinstance(error, WrongReply) else ""
     log.error(
-        "turn failed",
-        extra={"entity_type": call.type, "method": call.method},
+        f"{hook} failed" if hook else "turn failed",
+        extra={"entity_type": call.type, "key": call.key, "method": call.method}
+        | ({"place": place} if place else {}),
         exc_info=error,
     )
-    text = str(error) if isinstance(error, WrongReply) else type(error).__name__
+    if onward is not None:
+        text = onward.in_words()
+    else:
+        text = str(error) if isinstance(error, WrongReply) else type(error).__name__
     return Failed(_UNKNOWN, text, started=True)
+
+
+def _abort_in(error: BaseException) -> Abort | None:
+    """The abort in an exception group of nothing else: a task group wraps what its tasks raise."""
+    if isinstance(error, Abort):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    group: BaseExceptionGroup[BaseException] = error
+    found = [_abort_in(one) for one in group.exceptions]
+    return found[0] if all(found) else None
 
 
 def code_and_message(answer: Replied | Failed | NotHere | None) -> tuple[int, str]:

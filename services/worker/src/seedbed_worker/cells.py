@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Shard:
     """One ownership of a shard: lost once, lost for ever."""
 
-    __slots__ = ("epoch", "incarnation", "lease", "lost", "number", "view")
+    __slots__ = ("__weakref__", "epoch", "incarnation", "lease", "lost", "number", "view")
 
     def __init__(self, number: int, epoch: Epoch, lease: Lease) -> None:
         self.number = number
@@ -49,7 +49,10 @@ class Cell(Mailbox["Job"]):
     what still holds the cell must not touch the host's tables any more.
     """
 
-    __slots__ = ("dead", "departing", "entity", "guests", "key", "shard", "watchers")
+    __slots__ = (
+        "dead", "departing", "entity", "guests", "holder", "key", "leave_later", "roaming", "shard",
+        "watchers",
+    )  # fmt: skip
 
     def __init__(self, key: str, shard: Shard, entity: AnyEntity | None) -> None:
         self._holders = 0  # as Mailbox does: a call less for each of ours
@@ -58,7 +61,13 @@ class Cell(Mailbox["Job"]):
         self.shard = shard
         self.entity = entity
         self.departing = False
+        self.leave_later = False
+        """It leaves memory when no call of it is outside any more."""
         self.dead = False
+        self.holder: Job | None = None
+        """Who was the last to wait in its turn: whoever waits behind it may say so."""
+        self.roaming = 0
+        """Calls that have been outside their turns, and have not ended."""
         self.guests: set[Job] | None = None
         """Calls between two of their turns."""
         self.watchers: list[Job] | None = None

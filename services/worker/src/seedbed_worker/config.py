@@ -31,6 +31,7 @@ class WorkerConfig:
     app_version: str
     app_revision: str
     entities: tuple[str, ...]
+    resources_timeout_s: float
     handoff_timeout_s: float
     drain_timeout_s: float
     default_deadline_s: float
@@ -39,9 +40,14 @@ class WorkerConfig:
     mailbox_calls: int
     type_calls: int
     worker_calls: int
+    onward_calls: int
+    parked_calls: int
+    parked_bytes: int
+    parked_calls_per_shard: int
     idle_timeout_s: float
     max_entities: int
     loop_stall_limit_s: float
+    loop_warn_s: float
     journal: Secret
     journal_keep: int | None
     """Events kept behind a snapshot; None: all."""
@@ -80,6 +86,7 @@ class WorkerConfig:
             app_version=reader.text("SEEDBED_APP_VERSION"),
             app_revision=_app_revision(reader),
             entities=_required(reader.words("SEEDBED_ENTITIES", required=True), "SEEDBED_ENTITIES"),
+            resources_timeout_s=reader.seconds("SEEDBED_RESOURCES_TIMEOUT_S", minimum=0.001),
             handoff_timeout_s=reader.seconds("SEEDBED_HANDOFF_TIMEOUT_S"),
             drain_timeout_s=reader.seconds("SEEDBED_DRAIN_TIMEOUT_S", maximum=20.0),
             default_deadline_s=reader.seconds("SEEDBED_DEFAULT_DEADLINE_S", minimum=0.001),
@@ -90,9 +97,14 @@ class WorkerConfig:
             mailbox_calls=reader.integer("SEEDBED_MAILBOX_CALLS", minimum=1),
             type_calls=reader.integer("SEEDBED_TYPE_CALLS", minimum=1),
             worker_calls=reader.integer("SEEDBED_WORKER_CALLS", minimum=1),
+            onward_calls=reader.integer("SEEDBED_ONWARD_CALLS", minimum=1),
+            parked_calls=reader.integer("SEEDBED_PARKED_CALLS", minimum=1),
+            parked_bytes=reader.integer("SEEDBED_PARKED_BYTES", minimum=1),
+            parked_calls_per_shard=reader.integer("SEEDBED_PARKED_CALLS_PER_SHARD", minimum=1),
             idle_timeout_s=reader.seconds("SEEDBED_IDLE_TIMEOUT_S"),
             max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),
             loop_stall_limit_s=reader.seconds("SEEDBED_LOOP_STALL_LIMIT_S", minimum=1.0),
+            loop_warn_s=reader.seconds("SEEDBED_LOOP_WARN_S", minimum=0.01),
             journal=_journal(reader),
             journal_keep=_journal_keep(reader),
             journal_require_sync=reader.boolean("SEEDBED_JOURNAL_REQUIRE_SYNC"),

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from importlib.metadata import version
 
+from seedbed.client_session import ClientSession
 from seedbed.clock import SystemClock
 from seedbed.contract import descriptor_set
+from seedbed.entity import Factory
 from seedbed.errors import ContractError, Reason, SettingsError
 from seedbed.grpc_transport import GrpcTransport
 from seedbed.ids import Epoch
+from seedbed.parking import ParkingLimits
+from seedbed.router import RouterLimits
 from seedbed.service import logs
 from seedbed.service.lifecycle import print_ready
 from seedbed.service.loop_lag import LoopLag
@@ -33,6 +38,8 @@ from seedbed_worker.hosted import HostedClass
 from seedbed_worker.link_server import LinkServer
 from seedbed_worker.load_meter import LoadMeter
 from seedbed_worker.loader import load
+from seedbed_worker.loop_watch import LoopWatch
+from seedbed_worker.onward import Onward
 from seedbed_worker.runtime import HostLimits
 from seedbed_worker.session import Session
 from seedbed_worker.session_wire import DeclaredType, Identity
@@ -48,13 +55,13 @@ CLOSE_S = 0.2
 class Worker:
     """One worker process. What the session tells is carried out here, in the loop."""
 
-    def __init__(self, config: WorkerConfig, tracer: Tracer) -> None:
+    def __init__(self, config: WorkerConfig, tracer: Tracer, factories: Sequence[Factory]) -> None:
         self.config = config
         self.clock = clock = SystemClock()
         self.metrics = Metrics()
         self.lag = LoopLag(clock)
         self.region = Region()
-        self.hosted, refusal = _load(config)
+        self.hosted, refusal = _load(factories)
         self.health = WorkerHealth(
             clock=clock,
             lag=self.lag,
@@ -76,6 +83,20 @@ class Worker:
         transport = GrpcTransport(
             max_message_bytes=None, tls=config.tls, authority=config.authority, clock=clock
         )
+        self.onward = Onward(
+            ClientSession(
+                transport,
+                config.seeds,
+                _router_limits(config),
+                clock,
+                max_message_bytes=config.max_message_bytes,
+                node=config.node_id,
+                tracer=tracer,
+            ),
+            default_deadline_s=config.default_deadline_s,
+            repeat_window_s=config.repeat_window_s,
+        )
+        self.host.rt.channel = self.onward.channel
         self.server = transport.server(
             # First, since it is asked about every call; the others only about streams.
             EntityPort(
@@ -95,12 +116,17 @@ class Worker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then leave."""
+        with LoopWatch(self.lag, self.clock, self.config.loop_warn_s):
+            await self._serve(stop)
+
+    async def _serve(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(self.host.run(), name="host"),
                 tasks.create_task(self.lag.run(), name="loop lag"),
                 tasks.create_task(self.health.run(), name="health"),
             ]
+            onward = tasks.create_task(self.onward.run(), name="onward calls")
             port = await self._listen()
             http_port = self.management.start(self.config.bind, self.config.http_port)
             logs.release()
@@ -110,7 +136,7 @@ class Worker:
                 tasks.create_task(self.session.run(), name="session")
             await stop.wait()
             announcing.cancel()
-            await self._leave()
+            await self._leave(onward)
             for task in running:
                 task.cancel()
 
@@ -184,7 +210,7 @@ class Worker:
 
     # End.
 
-    async def _leave(self) -> None:
+    async def _leave(self, onward: asyncio.Task[None]) -> None:
         """Drain, fence, say goodbye, and only then close the listener."""
         log.info("worker draining", extra={"node": self.config.node_id})
         self.health.draining = True
@@ -193,7 +219,9 @@ class Worker:
         if self.session is not None:
             await self.session.drain()
             await self.host.drain(deadline_ns)
+            onward.cancel()  # no turn is left that could call anybody
             await self.session.leave(FAREWELL_S)
+        onward.cancel()
         await self.server.close(CLOSE_S)
         await asyncio.to_thread(self.management.close)
         log.info("worker stopped", extra={"node": self.config.node_id})
@@ -237,13 +265,13 @@ class Worker:
         return owned
 
 
-def _load(config: WorkerConfig) -> tuple[list[HostedClass], str]:
+def _load(factories: Sequence[Factory]) -> tuple[list[HostedClass], str]:
     """The user's classes; if one cannot be an entity, none, and why.
 
     Such a worker stays up, not ready, as one that a seed refuses: whoever rolls it out sees why.
     """
     try:
-        return load(config.entities), ""
+        return load(factories), ""
     except ContractError as error:
         reason = Reason.INCOMPATIBLE.value
         log.error("worker refused", extra={"reason": reason, "refusal": str(error)})
@@ -255,10 +283,21 @@ def _limits(config: WorkerConfig) -> HostLimits:
         mailbox_calls=config.mailbox_calls,
         type_calls=config.type_calls,
         worker_calls=config.worker_calls,
+        onward_calls=config.onward_calls,
         max_entities=config.max_entities,
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,
         max_message_bytes=config.max_message_bytes,
+    )
+
+
+def _router_limits(config: WorkerConfig) -> RouterLimits:
+    return RouterLimits(
+        ParkingLimits(
+            calls=config.parked_calls,
+            bytes=config.parked_bytes,
+            calls_per_shard=config.parked_calls_per_shard,
+        )
     )
 
 

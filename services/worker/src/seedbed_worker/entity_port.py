@@ -25,7 +25,6 @@ from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Answer, Job, nobody
 
 DEFAULT_DEADLINE_KEY: Final = "seedbed-default-deadline-ms"
-MAX_ID_BYTES: Final = 255
 
 
 class EntityPort:
@@ -144,13 +143,7 @@ class _Entry:
             deadline_ns,
         )
         if said is not NOTHING:
-            if len(said.idempotency_key) > MAX_ID_BYTES:
-                raise CallError(
-                    Reason.BAD_REQUEST,
-                    f"{IDEMPOTENCY_KEY} has {len(said.idempotency_key)} characters, more than"
-                    f" {MAX_ID_BYTES}: shorten it",
-                )
-            entity_call.request_id = said.idempotency_key  # else one is minted if it is asked for
+            entity_call.request_id = said.name()  # else one is minted if it is asked for
             entity_call.traceparent = said.traceparent
             entity_call.tracestate = said.tracestate
             entity_call.metadata = said.own

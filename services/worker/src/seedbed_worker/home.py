@@ -10,7 +10,9 @@ from seedbed.errors import CallError, Reason
 from seedbed_worker.activation import Departure, make
 from seedbed_worker.cells import Cell, Shard
 from seedbed_worker.core.lease import Lease
+from seedbed_worker.core.mailbox import HOLDING
 from seedbed_worker.core.region import Admitted
+from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
 from seedbed_worker.lines import Lines
@@ -29,10 +31,11 @@ class Home(Lines):
         rt: Runtime,
         hosted: HostedClass,
         *,
+        store: EntityStore,
         make_room: Callable[[], None],
         readmit: Callable[[Job], None],
     ) -> None:
-        super().__init__(rt, hosted)
+        super().__init__(rt, hosted, store)
         self.shards: dict[int, Shard] = {}
         self._make_room = make_room
         self._readmit = readmit
@@ -58,7 +61,7 @@ class Home(Lines):
         self._make_room()
         self.rt.live += 1
         try:
-            entity = await make(job, self.hosted, cell)
+            entity = await make(job, cell)
             if job.may_begin() is not None or cell.dead or job.ended:
                 raise CallError(Reason.FENCED, "the shard was lost while the entity was made")
         except BaseException:
@@ -71,7 +74,10 @@ class Home(Lines):
         return entity
 
     def retire(self, entity: AnyEntity) -> None:
-        """Take an entity out of memory once those who run have left; its streams move."""
+        """Take an entity out of memory once those who run have left; its streams move.
+
+        If calls of it are outside their turns, once those have ended.
+        """
         cell = self.cells.get(entity.seedbed_key)
         if cell is None:
             if not self.hosted.has_deactivating:
@@ -80,6 +86,9 @@ class Home(Lines):
             shard = self.shards[_number(entity)]
             cell = self.cells[entity.seedbed_key] = Cell(entity.seedbed_key, shard, entity)
         if cell.departing:
+            return
+        if cell.roaming:
+            cell.leave_later = True
             return
         cell.departing = True
         for guest in list(cell.guests or ()):
@@ -122,8 +131,17 @@ class Home(Lines):
             if isinstance(job, Visit) and not job.open:
                 if not job.handed:
                     self.refuse_all([job])
-                elif job.began and not job.in_hook:
+                elif job.began and job.standing is not HOLDING and not job.is_outside:
                     job.move()
+
+    def discard(self, cell: Cell) -> None:
+        """What the entity has in memory counts no more: its next life begins when the turn that
+        holds it leaves."""
+        for job in (*self.calls, *self.streams):
+            if job.cell is cell and job.began and job.standing is not HOLDING:
+                self._lose_job(job)
+        self._remove(cell.key)
+        cell.entity = None
 
     def _lose_job(self, job: Job) -> None:
         if not job.began:

@@ -19,6 +19,7 @@ from seedbed.tracing import NO_TRACER, Tracer
 from seedbed_worker.cells import Shard
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region
+from seedbed_worker.entity_store import EntityStore, OwnedStates
 from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
 from seedbed_worker.hosted import HostedClass, HostedMethod
@@ -49,14 +50,18 @@ class Host:
         metrics: CallMetrics,
         tracer: Tracer = NO_TRACER,
         epoch_seen: EpochSeen | None = None,
+        store: EntityStore | None = None,
     ) -> None:
+        """`store` keeps the states of durable classes; None: this process, while it owns them."""
+        if store is None:
+            store = OwnedStates()
         self.rt = Runtime(
             region=region, lease=lease, clock=clock, limits=limits, node_id=node_id,
             metrics=metrics, tracer=tracer,
         )  # fmt: skip
         self.homes = {
             one.contract.type: Home(
-                self.rt, one, make_room=self._make_room, readmit=self._admit_later
+                self.rt, one, store=store, make_room=self._make_room, readmit=self._admit_later
             )
             for one in hosted
         }
@@ -186,8 +191,14 @@ class Host:
         for home in self.homes.values():
             home.lose(list(home.shards.values()))
 
+    def next_due_ns(self) -> int | None:
+        """When `tick` may have something to do next; None while there is nothing."""
+        due = [home.ages.next_due_ns() for home in self.homes.values()]
+        due.append(self.rt.timers.next_due_ns())
+        return min((at_ns for at_ns in due if at_ns is not None), default=None)
+
     def tick(self) -> None:
-        """Do what is due by the clock now (timers call it; tests with a clock of their own may)."""
+        """Do what is due by the clock now (timers call it; so may the owner of a clock)."""
         self.rt.timers.fire()
         self._sweep()
 

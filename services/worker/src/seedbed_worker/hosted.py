@@ -41,9 +41,11 @@ class HostedClass:
 
     name: str
     """`module:Class`, for people."""
+    cls: type[AnyEntity]
     contract: TypeContract
     service: ServiceDescriptor
     factory: Factory
+    """The class itself, or a `functools.partial` of it."""
     state: Callable[[], object]
     methods: Mapping[str, HostedMethod]
     """By path."""

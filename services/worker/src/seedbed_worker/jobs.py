@@ -8,9 +8,10 @@ until the task really is over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -20,63 +21,23 @@ from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
 from seedbed.status import failed
 from seedbed.turn import Turn
-from seedbed_worker.answers import WrongReply, failure
+from seedbed_worker.absence import Absence
+from seedbed_worker.answers import failure
 from seedbed_worker.cells import Cell, Shard
-from seedbed_worker.core.mailbox import OUT, Ticket
-from seedbed_worker.hosted import HostedClass, HostedMethod
+from seedbed_worker.commits import Change
+from seedbed_worker.core.mailbox import HOLDING, OUT, WAITING, Ticket
+from seedbed_worker.hosted import HostedMethod
+from seedbed_worker.household import Household
 from seedbed_worker.present_turn import PresentTurn
 from seedbed_worker.runners import Work
-from seedbed_worker.runtime import CallCounter, Runtime
+
+if TYPE_CHECKING:
+    import grpc.aio  # only named
+
+    from seedbed_worker.onward import TurnCalls  # it knows jobs
 
 Answer: TypeAlias = Replied | Failed | NotHere
 OnEnd: TypeAlias = Callable[[Answer], object]
-
-
-class Household(Protocol):
-    """The entities of one type, as a job needs them."""
-
-    @property
-    def rt(self) -> Runtime: ...
-
-    @property
-    def hosted(self) -> HostedClass: ...
-
-    @property
-    def counters(self) -> Mapping[str, CallCounter]:
-        """Of the class's methods, by path."""
-        ...
-
-    async def activate(self, job: Job, cell: Cell) -> AnyEntity:
-        """Make the cell's entity; the job holds it alone."""
-        ...
-
-    def enter(self, cell: Cell, job: Job) -> bool:
-        """Stand in line; True if the job may begin at once."""
-        ...
-
-    def leave(self, job: Job) -> None:
-        """The job's turn is over."""
-        ...
-
-    def withdraw(self, job: Job) -> None:
-        """The job stands in line no longer."""
-        ...
-
-    def forget(self, job: Job) -> None:
-        """Nothing of the job is left."""
-        ...
-
-    def finish(self, job: Job) -> None:
-        """Its task ends: `part` and `forget`."""
-        ...
-
-    def part(self, job: Job) -> None:
-        """The job gives back whatever it holds or waits for."""
-        ...
-
-    def readmit(self, job: Job) -> None:
-        """Nothing ran: admit it once more."""
-        ...
 
 
 class Job(Ticket):
@@ -84,9 +45,9 @@ class Job(Ticket):
 
     # With slots: to read a default from the class costs ten times as much as to set all of them.
     __slots__ = (
-        "answer", "began", "call", "cell", "context", "ended", "ended_ns", "entity", "expiry",
-        "handed", "home", "in_hook", "leaving", "method", "on_end", "open", "present", "saved",
-        "shard", "started_ns", "streaming", "task", "wake",
+        "absence", "answer", "at_store", "began", "call", "cell", "change", "context", "ended",
+        "ended_ns", "entity", "expiry", "handed", "home", "in_hook", "leaving", "method", "on_end",
+        "onward", "open", "present", "shard", "started_ns", "streaming", "task", "wake",
     )  # fmt: skip
 
     shard: Shard
@@ -115,8 +76,13 @@ class Job(Ticket):
         self.began = False
         """User code has run."""
         self.in_hook = False
-        self.saved = False
+        self.change: Change | None = None
+        """What the turn asked for that takes effect at its end."""
         self.leaving = False
+        self.at_store = False
+        """The store writes or reads for it: not to be cancelled."""
+        self.absence: Absence | None = None
+        """Its newest block of `outside()`."""
         self.ended = False
         self.answer: Answer | None = None
         """What ended it; None too if its caller had gone by then."""
@@ -127,6 +93,8 @@ class Job(Ticket):
         """Its place among the deadlines."""
         self.present: Turn | None = None
         """What `turn()` gave in this turn."""
+        self.onward: TurnCalls | None = None
+        """What it calls, from its first call to another entity on."""
 
     # What the host tells it.
 
@@ -145,6 +113,8 @@ class Job(Ticket):
 
     def suspended(self) -> None:
         """It waits, in line or in its turn: from now on its deadline is watched."""
+        if self.standing is HOLDING and self.cell is not None:
+            self.cell.holder = self
         deadline_ns = self.call.deadline_ns
         if deadline_ns is not None and self.expiry is None and not self.ended:
             self.expiry = self.home.rt.timers.add(deadline_ns, self)
@@ -161,28 +131,53 @@ class Job(Ticket):
             if self.streaming:
                 counter.ended(code)
             else:
-                counter.observe(code, max(0, self.ended_ns - self.started_ns))
+                absence = self.absence
+                started_ns = self.started_ns if absence is None else absence.first_ns
+                counter.observe(code, max(0, self.ended_ns - started_ns))
         self.on_end(answer)
 
     def expire(self) -> None:
         """Its deadline has come."""
         self.expiry = None
-        self.stop(Reason.DEADLINE, "the deadline passed")
+        self.stop(Reason.DEADLINE, "the deadline passed", self._why_so_long())
 
-    def stop(self, reason: Reason, message: str) -> None:
+    def stop(self, reason: Reason, message: str, why: str = "") -> None:
         """End it for a reason of ours, whatever it is doing."""
         if self.ended:
             return
         where = "while it ran" if self.began else "before it began; nothing ran"
-        self.end(failed(CallError(reason, f"{message} {where}"), started=self.began))
+        self.end(failed(CallError(reason, f"{message} {where}{why}"), started=self.began))
         self.cancel()
+
+    def _why_so_long(self) -> str:
+        """What it waits for, as the end of a sentence; empty if that is the method's own affair."""
+        if self.standing is WAITING and self.cell is not None:
+            holder = self.cell.holder
+            if holder is not None and holder.standing is HOLDING:
+                return f": {holder.in_words()}"
+        waits_for = self.waits_for()
+        return f": it waited for {waits_for}" if waits_for else ""
+
+    def in_words(self) -> str:
+        """What it does with the entity and for how long, for those who wait behind it."""
+        if not self.began:
+            return "its state is being loaded"
+        seconds = (self.home.rt.clock.now_ns() - self.started_ns) / 1e9
+        waits_for = self.waits_for()
+        behind = f" and waits for {waits_for}" if waits_for else ""
+        name = "activated()" if self.in_hook else self.method.contract.name
+        return f"{name} of this entity has run for {seconds:.1f} s{behind}"
+
+    def waits_for(self) -> str:
+        """The entities that it has called and that have not answered; empty if there are none."""
+        return ""
 
     def cancel(self) -> None:
         """Nobody waits for it any more (it has ended): stop what there is of it."""
         if not self.handed:
             self.home.part(self)
             self.home.forget(self)
-        elif self.task is not None:
+        elif self.task is not None and not self.at_store:
             self.task.cancel()
         # else it sees at its first step that it has ended
 
@@ -218,47 +213,16 @@ class Job(Ticket):
             message = f"the request is no {name}: {error}; nothing ran"
             raise CallError(Reason.BAD_REQUEST, message) from None
 
-    def serialise(self, reply: object) -> bytes:
-        """A reply or item; raises `TypeError` or `CallError`."""
-        response = self.method.response
-        if not isinstance(reply, response):
-            verb = "yielded" if self.method.stream else "returned"
-            raise WrongReply(
-                f"{self.call.method} {verb} {type(reply).__name__}, expected"
-                f" {response.DESCRIPTOR.full_name}"
-            )
-        data = reply.SerializeToString()
-        limit = self.home.rt.limits.max_message_bytes
-        if len(data) > limit:
-            raise CallError(
-                Reason.TOO_LARGE,
-                f"the reply of {self.call.method} has {len(data)} bytes, more than"
-                f" SEEDBED_MAX_MESSAGE_BYTES ({limit}); do not retry",
-            )
-        return data
-
-    def commit(self) -> None:
-        """The turn succeeded: what its plain calls asked for takes effect."""
-        if not self.saved:
-            return
-        self.saved = False
-        cell = self.cell
-        if not self.ended and cell is not None and cell.entity is not None:
-            cell.entity.seedbed_seq += 1
-            if cell.watchers:
-                watchers, cell.watchers = cell.watchers, None
-                for job in watchers:
-                    job.granted()
-
     def failure(self, error: BaseException) -> Answer:
         """What answers a turn that raised; its plain calls are dropped."""
-        self.saved = self.leaving = False
+        self.change, self.leaving = None, False
         if isinstance(error, KeyboardInterrupt):
             raise error
         if isinstance(error, asyncio.CancelledError) and (self.ended or not self.home.rt.running):
             # Who still waits while the host itself stops learns that the call may have run.
             return failed(CallError(Reason.FENCED, "the worker stops"), started=True)
-        return failure(error, self.call, self.context, started=self.began)
+        hook = "activated()" if self.in_hook else ""
+        return failure(error, self.call, self.context, started=self.began, hook=hook)
 
     def settle(self, answer: Answer) -> None:
         """End with what came of its turn, if that may leave: the memory must still be ours."""
@@ -270,6 +234,8 @@ class Job(Ticket):
                 answer = failed(CallError(Reason.FENCED, message), started=True)
             elif isinstance(answer, Failed):
                 answer = replace(answer, epoch=self.shard.epoch)
+            if self.onward is not None:
+                self.onward.turn_ended()
         self.end(answer)
 
     # What user code asks of its turn.
@@ -288,14 +254,39 @@ class Job(Ticket):
         """Another turn begins: `turn()` describes it anew."""
         self.present = None
 
+    @property
+    def is_outside(self) -> bool:
+        """It is between two of its turns, in a block that may call entities."""
+        return self.absence is not None and self.absence.ongoing
+
+    @property
+    def was_outside(self) -> bool:
+        """It has left a turn by such a block."""
+        return self.absence is not None
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        channel = self.home.rt.channel
+        if channel is None:
+            raise RuntimeError("self.channel: this host has none, since it runs without routes")
+        return channel
+
     def save(self) -> None:
-        self.saved = True
+        self.change = "save"
+
+    def delete(self) -> None:
+        self.change = "delete"
 
     def passivate(self) -> None:
         self.leaving = True
 
     def changes(self, after: int) -> AsyncIterator[int]:
         raise RuntimeError("changes(): not in a hook; use it in a server-streaming method")
+
+    def outside(self) -> AbstractAsyncContextManager[None]:
+        raise RuntimeError(
+            "outside(): not in a hook, which is one turn; do this in a method that changes things"
+        )
 
 
 def nobody(answer: Answer) -> None:

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from seedbed.calls import NotHere
 from seedbed.entity import AnyEntity
 from seedbed_worker.cells import Cell, Shard
+from seedbed_worker.commits import Commits
 from seedbed_worker.core.mailbox import HOLDING, WAITING
 from seedbed_worker.core.passivation import BUSY, Ages
+from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
 from seedbed_worker.refusals import check_shard, full, wrong_shard
@@ -22,9 +24,10 @@ from seedbed_worker.runtime import CallCounter, Runtime
 class Lines:
     """The lines of one type's entities."""
 
-    def __init__(self, rt: Runtime, hosted: HostedClass) -> None:
+    def __init__(self, rt: Runtime, hosted: HostedClass, store: EntityStore) -> None:
         self.rt = rt
         self.hosted = hosted
+        self.commits = Commits(hosted, store)
         self.entities: dict[str, AnyEntity] = {}
         self.cells: dict[str, Cell] = {}
         self.calls: set[Job] = set()
@@ -63,7 +66,10 @@ class Lines:
         elif cell.shard is not shard:
             raise wrong_shard(call)
         else:
-            size = cell.size + (len(cell.guests) if cell.guests and streaming else 0)
+            # A call that has been outside counts as long as it may come back.
+            size = cell.size + cell.roaming
+            if cell.guests and streaming:
+                size += len(cell.guests)
             if size >= limits.mailbox_calls:
                 entity_of = f"this {call.type} entity"
                 raise full(entity_of, "SEEDBED_MAILBOX_CALLS", limits.mailbox_calls)
@@ -97,9 +103,10 @@ class Lines:
             return
         if cell.entity is None and not cell.dead:  # it was never made; whoever waits tries again
             self.end_life(cell)
-        if job.leaving and cell.entity is not None and not cell.dead:
-            self.retire(cell.entity)
-        job.leaving = False
+        if job.leaving:
+            job.leaving = False
+            cell.leave_later = True
+        self._retire_if_asked(cell)
         begun = cell.leave(job)
         if not cell.dead:
             self.begin(cell, begun)
@@ -132,7 +139,7 @@ class Lines:
             job.standing is HOLDING
             and cell is not None
             and cell.entity is not None
-            and not (cell.dead or cell.guests or job.leaving)
+            and not (cell.dead or cell.guests or cell.roaming or job.leaving)
         ):  # nothing unusual: what `part` does, in short
             begun = cell.leave(job)
             if begun:
@@ -144,8 +151,26 @@ class Lines:
                 del self.cells[cell.key]
                 cell.dead = True
         else:
-            self.part(job)
+            self._finish_unusual(job, cell)
         self.forget(job)
+
+    def _finish_unusual(self, job: Job, cell: Cell | None) -> None:
+        absence, job.absence = job.absence, None
+        if absence is not None and cell is not None:
+            absence.failure = None  # it may hold this task's frames
+            cell.roaming -= 1
+        self.part(job)
+        if cell is not None:
+            if cell.holder is job:
+                cell.holder = None
+            if absence is not None:  # if it ended outside, nothing has been done for the entity yet
+                self._retire_if_asked(cell)
+                self.begin(cell, [])
+
+    def _retire_if_asked(self, cell: Cell) -> None:
+        if cell.leave_later and cell.entity is not None and not (cell.dead or cell.roaming):
+            cell.leave_later = False
+            self.retire(cell.entity)
 
     def forget(self, job: Job) -> None:
         """Nothing of the job is left."""
@@ -178,7 +203,7 @@ class Lines:
         """These may begin now; without any, the entity rests."""
         for job in jobs:
             job.granted()
-        if not cell.held and not cell.dead and cell.entity is not None:
+        if not (cell.held or cell.dead or cell.roaming) and cell.entity is not None:
             cell.entity.seedbed_since = self.ages.stamp(self.rt.clock.now_ns())
             if not cell.guests:
                 del self.cells[cell.key]

@@ -1,7 +1,4 @@
-"""Finds the user's entity classes and checks them, so that mistakes stop the start and not a call.
-
-`SEEDBED_ENTITIES` names modules (all entity classes that they define) and `module:Class`.
-"""
+"""Checks the user's entity classes, so that mistakes stop the start and not a call."""
 
 from __future__ import annotations
 
@@ -9,59 +6,68 @@ import importlib
 import inspect
 import logging
 from collections.abc import Iterable
-from types import ModuleType
-from typing import TypeGuard, cast
+from typing import cast
 
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from seedbed.contract import MethodContract, contract_of
-from seedbed.entity import AnyEntity, Entity
-from seedbed.errors import ContractError, SettingsError
+from seedbed.contract import MethodContract
+from seedbed.entity import AnyEntity, Entity, Factory
+from seedbed.entity_contract import entity_contract
+from seedbed.errors import ContractError
+from seedbed_worker.entity_names import class_of, servicers
 from seedbed_worker.hosted import HostedClass, HostedMethod
+from seedbed_worker.places import attribute_place, place
+from seedbed_worker.sharing import shared_attributes
 from seedbed_worker.states import state_factory
 
 log = logging.getLogger(__name__)
 
-_SETTING = "SEEDBED_ENTITIES"
 
+def load(factories: Iterable[Factory]) -> list[HostedClass]:
+    """Check what makes the entities; a class that is given twice is taken once.
 
-def load(names: Iterable[str]) -> list[HostedClass]:
-    """Load what the setting names.
-
-    Raises `SettingsError` for what cannot be found or imported, `ContractError` for a class that
-    cannot be an entity.
+    Raises `ContractError` for a class that cannot be an entity, and for a type with two classes
+    or two factories.
     """
     hosted: dict[str, HostedClass] = {}
-    seen: set[type] = set()
-    for name in names:
-        for cls in _classes(name):
-            if cls in seen:
-                continue
-            seen.add(cls)
-            one = host_class(cls)
-            other = hosted.setdefault(one.contract.type, one)
-            if other is not one:
-                raise ContractError(
-                    f"{place(cls)}: entity type {one.contract.type} is also {other.name}: a type"
-                    " is one class"
-                )
+    for factory in dict.fromkeys(factories):
+        one = host_class(factory)
+        other = hosted.setdefault(one.contract.type, one)
+        if other is not one:
+            twice = f"given by two factories (of {other.name}): a type has one factory"
+            also = f"also {other.name}: a type is one class"
+            raise ContractError(
+                f"{place(one.cls)}: entity type {one.contract.type} is"
+                f" {twice if other.cls is one.cls else also}"
+            )
     return list(hosted.values())
 
 
-def host_class(cls: type[AnyEntity]) -> HostedClass:
-    """Check one entity class; raises `ContractError`."""
+def host_class(factory: Factory) -> HostedClass:
+    """Check one entity class, given by itself or in a `functools.partial`.
+
+    Raises `ContractError`.
+    """
+    cls = class_of(factory)
+    if cls is None:
+        raise ContractError(
+            f"{factory!r} is no factory: give an entity class or functools.partial(Class, …)"
+        )
     where = place(cls)
     base, service = _service_of(cls, where)
     try:
-        contract = contract_of(service)
+        contract = entity_contract(service)
     except ContractError as error:
         raise ContractError(f"{where}: {error}") from error
+    _check_arguments(factory, cls, where)
+    _check_attributes(cls)
     return HostedClass(
         name=f"{cls.__module__}:{cls.__qualname__}",
+        cls=cls,
         contract=contract,
         service=service,
-        factory=_factory(cls, where),
+        factory=factory,
         state=state_factory(cls, where),
         methods={
             contract.methods[method.name].path: _method(
@@ -75,82 +81,16 @@ def host_class(cls: type[AnyEntity]) -> HostedClass:
     )
 
 
-def place(cls: type) -> str:
-    """`file:line: class Name`, as far as Python knows it."""
-    try:
-        file = inspect.getsourcefile(cls) or "?"
-        return f"{file}:{inspect.getsourcelines(cls)[1]}: class {cls.__qualname__}"
-    except (OSError, TypeError):
-        return f"class {cls.__module__}:{cls.__qualname__}"
-
-
-def _classes(name: str) -> list[type[AnyEntity]]:
-    module_name, _, attribute = name.partition(":")
-    module = _module(module_name)
-    if not attribute:
-        found = [
-            value
-            for value in vars(module).values()
-            if _is_entity(value) and value.__module__ == module.__name__ and _servicers(value)
-        ]
-        if not found:
-            raise SettingsError(
-                f"{_SETTING}: module {module_name} defines no entity class, expected a class with"
-                " the bases Entity and a generated ...Servicer"
-            )
-        return found
-    found_there: object = getattr(module, attribute, None)
-    if _is_entity(found_there):
-        return [found_there]
-    if inspect.isfunction(found_there):
-        raise SettingsError(
-            f"{_SETTING}: {name} is a function: factories with resources come with a later"
-            " release, name the class"
-        )
-    what = "nothing" if found_there is None else type(found_there).__name__
-    raise SettingsError(f"{_SETTING}: {name} is {what}, expected a class derived from Entity")
-
-
-def _module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise SettingsError(
-                f"{_SETTING}: no module {name!r}, expected one on PYTHONPATH or installed"
-            ) from error
-        raise SettingsError(f"{_SETTING}: module {name}: {error}") from error
-    except Exception as error:  # whatever user code raises while it is imported
-        log.debug("import failed", extra={"module_name": name}, exc_info=error)
-        text = " ".join(str(error).split())
-        raise SettingsError(
-            f"{_SETTING}: importing {name} raises {type(error).__name__}: {text}"
-        ) from error
-
-
-def _is_entity(value: object) -> TypeGuard[type[AnyEntity]]:
-    return isinstance(value, type) and issubclass(value, Entity) and value is not Entity
-
-
-def _servicers(cls: type) -> list[type]:
-    """The generated servicer classes among its bases."""
-    return [
-        base
-        for base in cls.__mro__
-        if base.__name__.endswith("Servicer") and base.__module__.endswith("_pb2_grpc")
-    ]
-
-
 def _service_of(cls: type[AnyEntity], where: str) -> tuple[type, ServiceDescriptor]:
     """Its generated servicer and the service that this serves."""
-    servicers = _servicers(cls)
-    if len(servicers) != 1:
-        names = ", ".join(base.__name__ for base in servicers) or "none"
+    found = servicers(cls)
+    if len(found) != 1:
+        names = ", ".join(base.__name__ for base in found) or "none"
         raise ContractError(
-            f"{where}: it has {len(servicers)} generated servicers among its bases ({names}): an"
+            f"{where}: it has {len(found)} generated servicers among its bases ({names}): an"
             " entity is one service, as in class Cart(Entity[CartState], pb_grpc.CartServicer)"
         )
-    base = servicers[0]
+    base = found[0]
     messages = importlib.import_module(base.__module__.removesuffix("_grpc"))
     file = cast("FileDescriptor", messages.DESCRIPTOR)
     service = file.services_by_name.get(base.__name__.removesuffix("Servicer"))
@@ -162,15 +102,29 @@ def _service_of(cls: type[AnyEntity], where: str) -> tuple[type, ServiceDescript
     return base, service
 
 
-def _factory(cls: type[AnyEntity], where: str) -> type[AnyEntity]:
+def _check_arguments(factory: Factory, cls: type[AnyEntity], where: str) -> None:
+    """Refuse a factory that could not make an instance."""
     try:
-        inspect.signature(cls).bind()
+        inspect.signature(factory).bind()
     except TypeError as error:
+        if factory is not cls:
+            raise ContractError(f"{where}: its functools.partial does not fit: {error}") from error
+        module, name = cls.__module__, cls.__qualname__
         raise ContractError(
-            f"{where}: __init__ needs arguments ({error}), and factories that give them come with"
-            " a later release: give them defaults"
+            f"{where}: __init__ needs arguments ({error}): name a function that gives them,"
+            f" SEEDBED_ENTITIES={module}:entities, made by @contextlib.asynccontextmanager, with"
+            f" `yield [functools.partial({name}, …)]`"
         ) from error
-    return cls
+
+
+def _check_attributes(cls: type[AnyEntity]) -> None:
+    for base, name, value in shared_attributes(cls):
+        kind = type(value).__name__
+        raise ContractError(
+            f"{attribute_place(base, name)}: {name} is one {kind} for all entities of the worker:"
+            f" keep it in the state, or make it in __init__; if they shall share it, say so with"
+            f" {name}: ClassVar[…]"
+        )
 
 
 def _method(
@@ -178,10 +132,6 @@ def _method(
 ) -> HostedMethod:
     name = method.name
     where = f"{place(cls)}: method {name}"
-    if hasattr(Entity, name):
-        raise ContractError(
-            f"{where}: {name} is an attribute of Entity: give the RPC another name in the .proto"
-        )
     request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
     function: object = getattr(cls, name, None)
     if function is None or function is getattr(base, name, None):

@@ -9,7 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 from seedbed.calls import EntityCall, Failed
 from seedbed.contract import MethodContract
 from seedbed.errors import CallError, Reason
-from seedbed.keys import KeyKind, KeyPath
+from seedbed.keys import KeyKind, KeyPath, canonical
 from seedbed.routing import CHUNK
 from seedbed.status import failed
 from seedbed_worker.core.region import Region
@@ -41,7 +41,7 @@ def wrong_shard(call: EntityCall) -> CallError:
 def check_shard(region: Region, call: EntityCall, kind: KeyKind) -> None:
     """Raise `CallError` unless the call's key lies in its shard."""
     table = region.view.tables.get((call.type, call.shard // CHUNK))
-    if table is None or crc32(_canonical(call.key, kind)) % table.shard_count != call.shard:
+    if table is None or crc32(canonical(call.key, kind)) % table.shard_count != call.shard:
         raise wrong_shard(call)
 
 
@@ -62,11 +62,3 @@ def unknown_method(call: EntityCall) -> HostedMethod:
     return HostedMethod(contract, Empty, Empty)
 
 
-def _canonical(key: str, kind: KeyKind) -> bytes:
-    """The bytes whose hash gives the shard, from a key's text."""
-    if kind is not KeyKind.BYTES:
-        return key.encode()
-    try:
-        return bytes.fromhex(key.removeprefix("0x"))
-    except ValueError:
-        return b""

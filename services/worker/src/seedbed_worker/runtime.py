@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from seedbed.clock import Clock
 from seedbed.deadlines import TICK_NS, Deadlines
@@ -14,6 +14,9 @@ from seedbed.tracing import Tracer
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.runners import Runners
+
+if TYPE_CHECKING:
+    import grpc.aio  # only named
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class HostLimits:
     """SEEDBED_HANDOFF_TIMEOUT_S: what `deactivating()` may take."""
     max_message_bytes: int = 4 * 1024 * 1024
     """SEEDBED_MAX_MESSAGE_BYTES: of a reply or an item."""
+    onward_calls: int = 256
+    """SEEDBED_ONWARD_CALLS: calls to other entities under way for one turn; others of it wait."""
     stream_stall_s: float = 30.0
     """A stream's reader that takes nothing for so long is ended."""
 
@@ -93,9 +98,15 @@ class Timers:
     def discard(self, tick: int, item: Expiring) -> None:
         self._deadlines.discard(tick, item)
 
+    def next_due_ns(self) -> int | None:
+        """When `fire` has something to do next; None while there is nothing."""
+        return self._deadlines.next_ns()
+
     def fire(self) -> None:
         """Expire what is due."""
-        self._handle = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
         for item in self._deadlines.due(self._clock.now_ns()):
             item.expire()
         self._arm()
@@ -109,8 +120,8 @@ class Runtime:
     """One for each host; entities of all types hold it."""
 
     __slots__ = (
-        "calls", "clock", "draining", "lease", "limits", "live", "metrics", "node_id", "quiet",
-        "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
+        "calls", "channel", "clock", "draining", "lease", "limits", "live", "metrics", "node_id",
+        "quiet", "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -131,6 +142,8 @@ class Runtime:
         self.node_id = node_id
         self.metrics = metrics
         self.tracer = tracer
+        self.channel: grpc.aio.Channel | None = None
+        """What entities call others through."""
         self.timers = Timers(clock)
         self.request_ids = RequestIds(clock)
         self.runners = Runners()

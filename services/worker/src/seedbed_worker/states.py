@@ -1,13 +1,19 @@
-"""Finds the type of an entity class's state: the first argument of its generic base."""
+"""Finds the type of an entity class's state (the first argument of its base) and checks it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from types import NoneType
 from typing import Any, TypeVar, cast, get_args, get_origin
 
+import msgspec
+from google.protobuf.message import Message
+
 from seedbed.entity import AnyEntity, Entity
 from seedbed.errors import ContractError
+from seedbed_worker.places import attribute_place
+from seedbed_worker.sharing import same_in_both
 
 
 def state_factory(cls: type[AnyEntity], where: str) -> Callable[[], object]:
@@ -23,15 +29,33 @@ def state_factory(cls: type[AnyEntity], where: str) -> Callable[[], object]:
             f"{where}: the type of its state is {state!r}: name the class itself, as in"
             " Entity[pb.CartState]"
         )
+    name = getattr(state, "__qualname__", repr(state))
+    if cls.seedbed_durable and not _can_be_kept(state):
+        raise ContractError(
+            f"{where}: its state is {name}, which cannot be stored: use a protobuf message, a"
+            " dataclass, a msgspec.Struct or None, or declare the class with durable=False"
+        )
     try:
-        state()
+        one, other = state(), state()
     except Exception as error:
-        name = getattr(state, "__qualname__", repr(state))
         raise ContractError(
             f"{where}: a fresh state is {name}(), which raises {type(error).__name__}: {error}:"
             " give every field a default"
         ) from error
+    for attribute, value in same_in_both(one, other):
+        raise ContractError(
+            f"{attribute_place(type(one), attribute)}: {attribute} is one"
+            f" {type(value).__name__} for all states of {cls.__qualname__}: give each its own, in a"
+            " dataclass with field(default_factory=…)"
+        )
     return state
+
+
+def _can_be_kept(state: object) -> bool:
+    made: object = get_origin(state) or state
+    if is_dataclass(made):
+        return True
+    return isinstance(made, type) and issubclass(made, Message | msgspec.Struct)
 
 
 def _nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
 from seedbed.adapters import EntityContext
@@ -13,8 +14,10 @@ from seedbed.tracing import Kind
 from seedbed.turn import CURRENT
 from seedbed_worker.answers import code_and_message
 from seedbed_worker.hosted import HostedMethod
-from seedbed_worker.jobs import Answer, Household, OnEnd
+from seedbed_worker.household import Household
+from seedbed_worker.jobs import Answer, OnEnd
 from seedbed_worker.refusals import not_implemented
+from seedbed_worker.replies import serialise
 from seedbed_worker.visits import Visit, moved
 
 OnItem: TypeAlias = Callable[[Replied], object]
@@ -46,6 +49,12 @@ class StreamCall(Visit):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
+    def outside(self) -> AbstractAsyncContextManager[None]:
+        raise RuntimeError(
+            "outside(): not in a stream: let a method do the slow work and save what comes of it,"
+            " and the stream follow by changes()"
+        )
+
     def abandon(self) -> None:
         """The reader is gone."""
         if not self.ended:
@@ -67,15 +76,18 @@ class StreamCall(Visit):
             if answer is None and self.method.stream is None:
                 answer = not_implemented(self.call.method)
             if answer is None and not self.ended:
-                traceparent = self.call.traceparent
+                call = self.call
+                traceparent = call.traceparent
                 if traceparent and home.rt.tracer.wants(traceparent):
-                    span = home.rt.tracer.span(
-                        Kind.TURN, self.call.method, traceparent, self.call.tracestate
-                    )
+                    span = home.rt.tracer.span(Kind.TURN, call.method, traceparent, call.tracestate)
+                    # Of the calls that it makes.
+                    call.traceparent, call.tracestate = span.traceparent, span.tracestate
                 generator = await self._open()
                 answer = await self._items(generator)
         except BaseException as error:
+            self.open = False
             answer = self.failure(error)
+            await home.commits.undo(self)
         self.open = False
         if answer is not None:
             self.settle(answer)
@@ -105,10 +117,9 @@ class StreamCall(Visit):
         async for item in generator:
             if context.aborted is not None:
                 break
-            await self._send(Replied(self.serialise(item), self.shard.epoch, context.initial))
+            await self._send(Replied(serialise(self, item), self.shard.epoch, context.initial))
             if self.ended:
                 break
-        self.commit()
         if context.aborted is not None:
             return context.aborted
         end = context.status
@@ -119,7 +130,6 @@ class StreamCall(Visit):
 
     async def _send(self, item: Replied) -> None:
         """Give the item to the reader, outside any turn, and come back into one."""
-        self.commit()
         self.leave_turn()
         if not self.credit:
             await self._wait_for_credit()

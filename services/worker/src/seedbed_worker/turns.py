@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 from seedbed.adapters import EntityContext
 from seedbed.calls import Failed, Replied
 from seedbed.tracing import Kind
 from seedbed.turn import CURRENT
+from seedbed_worker.absence import Absence
 from seedbed_worker.answers import code_and_message
 from seedbed_worker.jobs import Answer
 from seedbed_worker.refusals import not_implemented
+from seedbed_worker.replies import serialise
 from seedbed_worker.runners import Work
 from seedbed_worker.visits import Visit
+
+
+class _Aborted(Exception):
+    """The method aborted its call, and returned all the same."""
 
 
 class UnaryCall(Visit):
@@ -47,30 +55,36 @@ class UnaryCall(Visit):
                     self.context = context = EntityContext(self.call, home.rt.clock)
                     self.began = self.open = True
                     reply = await method.unary(entity, request, context)
+                    self.open = False
                     answer = self._answer(reply, context)
+                    if self.change is not None or self.ended:
+                        await home.commits.keep(self)
         except BaseException as error:
+            self.open = False
             answer = self.failure(error)
-        self.open = False
+            await home.commits.undo(self)
         if answer is not None:  # else it ended before this task's first step
             self.settle(answer)
         home.finish(self)
 
     def _answer(self, reply: object, context: EntityContext) -> Replied | Failed:
-        """The method has returned; raises `TypeError` or `CallError`."""
+        """The method has returned; raises if its turn failed all the same."""
+        if self.absence is not None and self.absence.failure is not None:
+            raise self.absence.failure
         if not context.touched:
-            data = self.serialise(reply)
-            self.commit()
-            return Replied(data, self.shard.epoch)
+            return Replied(serialise(self, reply), self.shard.epoch)
         if context.aborted is not None:  # stands, though the method went on
-            self.saved = self.leaving = False
-            return context.aborted
+            raise _Aborted
         status = context.status
         if status is not None and status.code:
-            self.commit()
             return status
-        data = self.serialise(reply)
-        self.commit()
+        data = serialise(self, reply)
         return Replied(data, self.shard.epoch, context.initial, context.trailing)
+
+    def outside(self) -> AbstractAsyncContextManager[None]:
+        if self.in_hook:
+            return super().outside()
+        return Absence(self)
 
     async def _traced(self) -> None:
         call, shard = self.call, self.shard
@@ -81,7 +95,11 @@ class UnaryCall(Visit):
             call.tracestate,
             {"seedbed.shard": shard.number, "seedbed.epoch": shard.epoch},
         )
+        parent = (call.traceparent, call.tracestate)
+        call.traceparent, call.tracestate = span.traceparent, span.tracestate  # of its own calls
         with span.current():
             await self._run()
-        if self.answer is not None:  # else nothing ran, and it has been admitted anew
+        if self.answer is not None:
             span.end(*code_and_message(self.answer))
+        else:  # nothing ran, and it has been admitted anew
+            call.traceparent, call.tracestate = parent

@@ -1,7 +1,8 @@
 """A call that is in a turn at times: how it leaves one and enters another, and waits for changes.
 
-Between two turns a call is a guest: it holds nothing, but keeps the entity's cell, so that a move
-or a passivation finds it and ends it with `MOVING`.
+Between two turns a stream (or a call that waits for a change) is a guest: it holds nothing, but
+keeps the entity's cell, so that a move or a passivation finds it and ends it with `MOVING`. A call
+in a block of `outside()` is more than that: see `absence`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Visit(Job):
 
     def changes(self, after: int) -> AsyncIterator[int]:
         """See `Entity.changes`."""
-        self._require_own_turn()
+        self._require_reading()
         return Changes(self, after)
 
     def move(self) -> None:
@@ -42,9 +43,7 @@ class Visit(Job):
         """Begin another turn, in its order. Raises `CallError` if the entity is not here now."""
         cell = self._cell()
         self.require_home()
-        self.wake = asyncio.get_running_loop().create_future()
-        if not self.home.enter(cell, self):
-            await self.wake
+        await self.stand_in_line()
         if cell.guests is not None:
             cell.guests.discard(self)
         refusal = self.may_begin()
@@ -54,7 +53,15 @@ class Visit(Job):
             raise CallError(Reason.DEADLINE, refusal.message)
         self.open = True
 
-    async def outside(self, wake: asyncio.Future[None]) -> None:
+    async def stand_in_line(self) -> None:
+        """Take the entity again, in order."""
+        cell = self._cell()
+        self.wake = asyncio.get_running_loop().create_future()
+        if not self.home.enter(cell, self):
+            await self.wake
+        cell.holder = self
+
+    async def away_until(self, wake: asyncio.Future[None]) -> None:
         """Leave the turn until `wake` is done, then enter another."""
         self.leave_turn()
         await wake
@@ -68,7 +75,7 @@ class Visit(Job):
 
     async def next_change(self, after: int, *, at_once: bool) -> int:
         """Wait for a `seq` above `after`; `at_once`: the present one, whatever it is."""
-        self._require_own_turn()
+        self._require_reading()
         assert self.entity is not None
         cell = self._cell()
         while not at_once and self.entity.seedbed_seq <= after:
@@ -76,19 +83,26 @@ class Visit(Job):
             if cell.watchers is None:
                 cell.watchers = []
             cell.watchers.append(self)
-            await self.outside(self.wake)
+            await self.away_until(self.wake)
         return self.entity.seedbed_seq
 
-    def _require_own_turn(self) -> None:
+    def require_own_turn(self, name: str) -> Cell:
+        """Raise `RuntimeError` unless the method itself asks, in its turn."""
         if not self.open:
-            raise RuntimeError("changes(): the turn is over")
+            raise RuntimeError(f"{name}: its turn is over")
+        if asyncio.current_task() is not self.task:
+            raise RuntimeError(
+                f"{name}: use it in the method's own task, not in one that the method has started"
+            )
+        return self._cell()
+
+    def _require_reading(self) -> None:
+        self.require_own_turn("changes()")
         if not self.read_only:
             raise RuntimeError(
                 "changes() in a turn that may change things would wait for itself: use it in a"
                 " server-streaming method, or in one declared NO_SIDE_EFFECTS"
             )
-        if asyncio.current_task() is not self.task:
-            raise RuntimeError("changes(): use it in the method's own task")
 
     def _cell(self) -> Cell:
         assert self.cell is not None

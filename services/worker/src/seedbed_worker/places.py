@@ -1,0 +1,52 @@
+"""Where a class or one of its attributes stands in the user's files, for errors that name it.
+
+To find a class, its file is parsed: milliseconds, so a place is remembered (a test loads the same
+classes for each of its clusters).
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+import traceback
+from functools import lru_cache
+
+
+@lru_cache(maxsize=256)
+def place(cls: type) -> str:
+    """`file:line: class Name`, as far as Python knows it."""
+    try:
+        file, _, first = _source(cls)
+        return f"{file}:{first}: class {cls.__qualname__}"
+    except (OSError, TypeError):
+        return f"class {cls.__module__}:{cls.__qualname__}"
+
+
+def attribute_place(cls: type, name: str) -> str:
+    """The same with the line in which the class's body gives this attribute its value."""
+    try:
+        file, lines, first = _source(cls)
+        (body,) = ast.parse(textwrap.dedent("".join(lines))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return place(cls)
+    for node in body.body if isinstance(body, ast.ClassDef) else ():
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return f"{file}:{first + node.lineno - 1}: class {cls.__qualname__}"
+    return place(cls)
+
+
+def raised_at(error: BaseException) -> str:
+    """` (file:line)` of the innermost line of Python that an error passed, or nothing."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+    ]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def _source(cls: type) -> tuple[str, list[str], int]:
+    lines, first = inspect.getsourcelines(cls)
+    return inspect.getsourcefile(cls) or "?", lines, first

@@ -1,0 +1,73 @@
+"""How a test's cluster is put together, and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from seedbed.entity import Factory
+from seedbed.testing.calls import KitSession
+from seedbed.testing.clock import VirtualClock
+from seedbed.testing.cluster import Cluster
+from seedbed.testing.memory_transport import MemoryTransport
+from seedbed.testing.placement import Placement
+from seedbed.testing.timeline import Timeline
+from seedbed.testing.unsaved import Watch
+from seedbed.testing.worker import TTL_NS, KitWorker
+from seedbed_worker.hosted import HostedClass
+from seedbed_worker.loader import load
+
+SHARDS: Final = 1024
+"""The default of SEEDBED_SHARDS."""
+
+
+@asynccontextmanager
+async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Cluster]:
+    """Run these entities in this process, on so many workers, until the block ends.
+
+    A factory is an entity class, or `functools.partial(Class, …)` with what its constructor needs.
+    Nothing is kept from one cluster to the next. Raises `ContractError` for a class that a worker
+    would refuse too.
+    """
+    if not factories:
+        raise ValueError("cluster(): give it at least one entity class")
+    if workers < 1:
+        raise ValueError(f"cluster(workers={workers}): at least one")
+    watch = Watch()
+    hosted = [watch.over(_with_shards(one)) for one in load(factories)]
+    tasks = asyncio.TaskGroup()
+    await tasks.__aenter__()
+    running: list[asyncio.Task[None]] = []
+    try:
+        clock = VirtualClock()
+        network = MemoryTransport(tasks, clock)
+        placement = Placement(clock, [one.contract for one in hosted], TTL_NS)
+        timeline = Timeline(clock, network)
+        team = [KitWorker(number, hosted, clock, network) for number in range(workers)]
+        session = KitSession(network, clock)
+        running.append(tasks.create_task(session.run(), name="client"))
+        for worker in team:
+            running.append(await worker.start(tasks))
+            timeline.add(worker)
+        await asyncio.sleep(0)  # the hosts and the router run now
+        placement.start(worker.record for worker in team)
+        for worker in team:
+            placement.follow(worker.told)
+        placement.route(session.told)
+        timeline.also(session.router)
+        timeline.also(placement)
+        yield Cluster({one.cls: one for one in hosted}, team, placement, session, timeline, network)
+    finally:
+        for task in running:
+            task.cancel()
+        # Not the error of the block: in a group's hands it would become an ExceptionGroup.
+        await tasks.__aexit__(None, None, None)
+
+
+def _with_shards(hosted: HostedClass) -> HostedClass:
+    """A class that does not say how many shards it has gets the cluster's default."""
+    contract = hosted.contract
+    return replace(hosted, contract=replace(contract, shard_count=contract.shard_count or SHARDS))

@@ -1,0 +1,79 @@
+"""Entities for the test kit's tests: accounts, durable and not, that do what a test asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+import grpc
+from bank.v1 import bank_pb2 as pb
+from bank.v1 import bank_pb2_grpc as rpc
+
+from seedbed import Abort, Entity, ServicerContext
+
+HOOKS: list[str] = []
+"""What the hooks of accounts were called for, in order; tests that look at it clear it."""
+
+
+class Account(Entity[pb.AccountState], rpc.AccountServicer):
+    """A durable account."""
+
+    gate: ClassVar[asyncio.Event]
+    """What the turns of `Act("wait")` wait for; each test sets its own."""
+
+    async def activated(self) -> None:
+        HOOKS.append(f"activated {self.key} on {self.turn.worker}")
+
+    async def deactivating(self) -> None:
+        HOOKS.append(f"deactivating {self.key} on {self.turn.worker}")
+
+    async def Post(self, request: pb.Posting, context: ServicerContext) -> pb.Balance:
+        if self.state.cents + request.cents < 0:
+            raise Abort(grpc.StatusCode.FAILED_PRECONDITION, "not enough")
+        self.state.cents += request.cents
+        self.save()
+        return self.balance()
+
+    async def Get(self, request: pb.AccountRef, context: ServicerContext) -> pb.Balance:
+        return self.balance()
+
+    async def Act(self, request: pb.ActRequest, context: ServicerContext) -> pb.Balance:
+        match request.how:
+            case "wait":
+                await type(self).gate.wait()
+            case "forget to save":
+                self.state.cents += 1
+            case "forget to save, and fail":
+                self.state.cents += 1
+                raise Abort(grpc.StatusCode.ABORTED, "no")
+            case "time remaining":
+                return pb.Balance(cents=round(context.time_remaining()))
+            case other:
+                raise AssertionError(other)
+        return self.balance()
+
+    async def Watch(
+        self, request: pb.AccountRef, context: ServicerContext
+    ) -> AsyncIterator[pb.Balance]:
+        async for _ in self.changes():
+            yield self.balance()
+
+    def balance(self) -> pb.Balance:
+        return pb.Balance(cents=self.state.cents, worker=self.turn.worker, epoch=self.turn.epoch)
+
+
+class Cache(Account, durable=False):
+    """The same, but what it holds is lost when it leaves."""
+
+
+def account(name: str) -> pb.AccountRef:
+    return pb.AccountRef(account=name)
+
+
+def posting(name: str, cents: int) -> pb.Posting:
+    return pb.Posting(account=name, cents=cents)
+
+
+def act(name: str, how: str) -> pb.ActRequest:
+    return pb.ActRequest(account=name, how=how)
