@@ -7,11 +7,11 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-
 from bank.account import Account
 from bank.transfer import Transfer
 from bank.v1 import bank_pb2 as pb
 from bank.v1 import bank_pb2_grpc as pb_grpc
+
 from seedbed import Abort, ServicerContext, once
 from seedbed.testing import Cluster, cluster
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 import pytest
-
 from chat.room import KEPT_MESSAGES, Room
 from chat.user import User
 from chat.v1 import chat_pb2 as pb
 from chat.v1 import chat_pb2_grpc as pb_grpc
+
 from seedbed import Abort, ServicerContext, join_key
 from seedbed.testing import Cluster, cluster
 

@@ -8,10 +8,10 @@ from functools import partial
 import grpc
 import grpc.aio
 import pytest
-
 from limiter.entity import Limiter, Limits, entities
 from limiter.v1 import limiter_pb2 as pb
 from limiter.v1 import limiter_pb2_grpc as pb_grpc
+
 from seedbed.testing import Cluster, cluster
 
 SLOW = partial(Limiter, Limits(per_second=0.5, burst=3))

@@ -8,11 +8,11 @@ from datetime import timedelta
 import grpc
 import grpc.aio
 import pytest
-
-from seedbed.testing import cluster
 from thermostat.entity import Thermostat
 from thermostat.v1 import thermostat_pb2 as pb
 from thermostat.v1 import thermostat_pb2_grpc as pb_grpc
+
+from seedbed.testing import cluster
 
 KITCHEN = pb.DeviceRef(device_id="kitchen")
 
