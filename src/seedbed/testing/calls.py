@@ -19,13 +19,9 @@ from seedbed.router import Router, RouterLimits
 from seedbed.stream_flight import StreamFlight
 from seedbed.transport import Transport
 from seedbed.v1 import cluster_pb2
-from seedbed_worker.runtime import HostLimits
 
 LIMITS: Final = RouterLimits(link=LinkLimits(linger_s=0))
 """Nothing lingers: that is for throughput, and would take a test's time."""
-
-MAX_MESSAGE_BYTES: Final = HostLimits().max_message_bytes
-"""The default of SEEDBED_MAX_MESSAGE_BYTES."""
 
 
 class KitRouter(Router):
@@ -84,12 +80,12 @@ class KitRouter(Router):
 class KitSession(ClientSession):
     """A client's session that is told its routes, and asks no seed for them."""
 
-    def __init__(self, transport: Transport, clock: Clock) -> None:
-        super().__init__(transport, (), LIMITS, clock, max_message_bytes=MAX_MESSAGE_BYTES)
+    def __init__(self, transport: Transport, clock: Clock, node: str = "") -> None:
+        super().__init__(transport, (), LIMITS, clock, node=node)
         self.router = KitRouter(
             transport=transport,
             clock=clock,
-            node="",
+            node=node,
             limits=LIMITS,
             table=self.router.table,
             outlook=self._outlook,

@@ -11,6 +11,7 @@ import grpc.aio
 
 from seedbed.client_channel import Channel
 from seedbed.entity import AnyEntity, Entity
+from seedbed.errors import Reason
 from seedbed.keys import canonical
 from seedbed.sharding import shard_of
 from seedbed.testing.calls import KitSession
@@ -21,8 +22,10 @@ from seedbed.testing.timeline import Timeline
 from seedbed.testing.worker import KitWorker
 from seedbed_worker.activation import Departure
 from seedbed_worker.cells import Shard
+from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
+from seedbed_worker.state_codec import codec_of
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -40,6 +43,7 @@ class Cluster:
         self,
         hosted: Mapping[type, HostedClass],
         workers: Sequence[KitWorker],
+        store: EntityStore,
         placement: Placement,
         session: KitSession,
         timeline: Timeline,
@@ -48,6 +52,7 @@ class Cluster:
         self._hosted = hosted
         self._workers = {worker.number: worker for worker in workers}
         self._started = len(workers)
+        self._store = store
         self._placement = placement
         self._timeline = timeline
         self._network = network
@@ -78,8 +83,10 @@ class Cluster:
 
         Turns that run or wait end first, `deactivating()` runs, then the shard has a new epoch at
         its new owner; calls wait meanwhile. An open stream ends with MOVING, and the state of a
-        volatile class is lost. A turn that is not over after a second of real time is stopped,
-        with a `StillRunning` warning. The owner itself may be named: it gets a new epoch.
+        volatile class is lost. A block of `outside()` is waited for in a volatile class; in a
+        durable one it is cancelled, and its call begins anew if it may be repeated. A turn that is
+        not over after a second of real time is stopped, with a `StillRunning` warning. The owner
+        itself may be named: it gets a new epoch.
         """
         type_, shard = self._shard(cls, key)
         worker, owner = self._worker(to, "move"), self._owner(type_, shard)
@@ -92,7 +99,12 @@ class Cluster:
             for entity in list(home.entities.values()):
                 if _lies_in(entity, shard):
                     home.retire(entity)
-            return [job for job in home.calls if job.shard.number == shard]
+            jobs = [job for job in home.calls if job.shard.number == shard]
+            for job in jobs:
+                if job.is_outside and home.hosted.declared_durable:
+                    # It begins anew elsewhere, on what it has kept before the block.
+                    job.stop(Reason.FENCED, "the shard moves")
+            return jobs
 
         await finished(self._network, remaining, what="and the shard moves without it")
         self._placement.give(type_, shard, worker.owner(type_))
@@ -106,14 +118,16 @@ class Cluster:
         del self._workers[worker]
         self._timeline.forget(dead)
         self._placement.unfollow(dead.told)
+        self._placement.unroute(dead.session.told)
         await dead.crash()
         self._placement.gone(dead.record.node_id, dead.record.incarnation)
 
     async def passivate(self, cls: type[Entity[Any, Any]], key: str) -> None:
         """Let an entity leave memory, after `deactivating()`; nothing happens if it is not there.
 
-        The turn that runs ends first; one that is not over after a second of real time is left
-        running, with a `StillRunning` warning, and the entity leaves after it.
+        The turn that runs ends first. One that is not over after a second of real time is left
+        running, with a `StillRunning` warning, and the entity leaves after it; so it does if a
+        call of it is in a block of `outside()`. Open streams end with MOVING.
         """
         type_, shard = self._shard(cls, key)
         owner = self._owner(type_, shard)
@@ -144,8 +158,14 @@ class Cluster:
         if entity is not None:
             state: S = entity.state
             return deepcopy(state)
-        # What the loader found to make is the class's S.
-        return cast("S", self._hosted[cls].state())
+        hosted = self._hosted[cls]
+        found = hosted.state()
+        if hosted.declared_durable:
+            stored = await self._store.load(type_, key, self._placement.place(type_, shard))
+            if stored is not None and stored.data is not None:
+                found = codec_of(hosted.state).decode(stored.data)
+        # What the loader found to make, and its codec reads, is the class's S.
+        return cast("S", found)
 
     async def events(self, cls: type[Entity[Any, E]], key: str) -> list[E]:
         """The entity's events; not built yet."""

@@ -47,7 +47,7 @@ async def finished(
             return left
         if left_s <= 0:
             for job in [job for job in left if job.handed] or left:
-                name = job.method.contract.name
+                name = job.method.contract.name.removesuffix("()")
                 _warn(f"{job.call.type}/{job.call.key}: {name}() is still running, {what}")
             return left
         tasks = {job.task for job in left if job.task is not None and not job.task.done()}

@@ -6,14 +6,14 @@ Persist, then tell: what it decides becomes a table first, then every follower h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from seedbed import contract as contract_codec
 from seedbed import tables as table_codec
 from seedbed.clock import Clock
 from seedbed.contract import TypeContract
-from seedbed.ids import NO_GENERATION, Generation, Incarnation, NodeId
+from seedbed.ids import NO_GENERATION, Epoch, Generation, Incarnation, NodeId
 from seedbed.routing import CHUNK, Owner, ShardTable
 from seedbed.v1 import cluster_pb2, store_pb2
 from seedbed_seed.core import coordinator as core
@@ -25,6 +25,14 @@ SETTLED_NS: Final = 10_000_000_000
 
 RoutesTold: TypeAlias = Callable[[cluster_pb2.RouteUpdate], None]
 TablesTold: TypeAlias = Callable[[Sequence[ShardTable]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlace:
+    """A shard in one epoch of it."""
+
+    number: int
+    epoch: Epoch
 
 
 class Placement:
@@ -76,6 +84,11 @@ class Placement:
     def owner(self, type_: str, shard: int) -> Owner | None:
         """Who owns a shard; None if nobody is there who could."""
         return self._tables[type_, shard // CHUNK].owner_of(shard)
+
+    def place(self, type_: str, shard: int) -> ShardPlace:
+        """The shard in its present epoch."""
+        table = self._tables[type_, shard // CHUNK]
+        return ShardPlace(shard, table.epoch[shard % CHUNK])
 
     def hand_off(self, type_: str, shard: int, to: Owner) -> None:
         """Let routers hold the shard's calls, until `give`.

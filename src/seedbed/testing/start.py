@@ -17,6 +17,7 @@ from seedbed.testing.placement import Placement
 from seedbed.testing.timeline import Timeline
 from seedbed.testing.unsaved import Watch
 from seedbed.testing.worker import TTL_NS, KitWorker
+from seedbed_worker.entity_store import MemoryStates
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.loader import load
 
@@ -29,7 +30,8 @@ async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Clust
     """Run these entities in this process, on so many workers, until the block ends.
 
     A factory is an entity class, or `functools.partial(Class, …)` with what its constructor needs.
-    Nothing is kept from one cluster to the next. Raises `ContractError` for a class that a worker
+    Durable classes keep their states in a memory of the cluster: over passivation, moves and
+    crashes, and not from one cluster to the next. Raises `ContractError` for a class that a worker
     would refuse too.
     """
     if not factories:
@@ -40,29 +42,28 @@ async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Clust
     hosted = [watch.over(_with_shards(one)) for one in load(factories)]
     tasks = asyncio.TaskGroup()
     await tasks.__aenter__()
-    running: list[asyncio.Task[None]] = []
+    clock = VirtualClock()
+    network, store = MemoryTransport(tasks, clock), MemoryStates()
+    team = [KitWorker(number, hosted, store, clock, network) for number in range(workers)]
+    client = KitSession(network, clock)
+    calls = tasks.create_task(client.run(), name="calls of the test")
     try:
-        clock = VirtualClock()
-        network = MemoryTransport(tasks, clock)
-        placement = Placement(clock, [one.contract for one in hosted], TTL_NS)
-        timeline = Timeline(clock, network)
-        team = [KitWorker(number, hosted, clock, network) for number in range(workers)]
-        session = KitSession(network, clock)
-        running.append(tasks.create_task(session.run(), name="client"))
         for worker in team:
-            running.append(await worker.start(tasks))
-            timeline.add(worker)
-        await asyncio.sleep(0)  # the hosts and the router run now
+            await worker.start(tasks)
+        await asyncio.sleep(0)  # the hosts and the routers run now
+        placement = Placement(clock, [one.contract for one in hosted], TTL_NS)
         placement.start(worker.record for worker in team)
         for worker in team:
             placement.follow(worker.told)
-        placement.route(session.told)
-        timeline.also(session.router)
-        timeline.also(placement)
-        yield Cluster({one.cls: one for one in hosted}, team, placement, session, timeline, network)
+            placement.route(worker.session.told)
+        placement.route(client.told)
+        timeline = Timeline(clock, network, team, client.router, placement)
+        classes = {one.cls: one for one in hosted}
+        yield Cluster(classes, team, store, placement, client, timeline, network)
     finally:
-        for task in running:
-            task.cancel()
+        calls.cancel()
+        for worker in team:
+            worker.stop()
         # Not the error of the block: in a group's hands it would become an ExceptionGroup.
         await tasks.__aexit__(None, None, None)
 

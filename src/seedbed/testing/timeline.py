@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from seedbed.testing.clock import VirtualClock
@@ -27,23 +27,22 @@ class Timed(Protocol):
 class Timeline:
     """Moves the clock, and everything that goes by it."""
 
-    def __init__(self, clock: VirtualClock, network: MemoryTransport) -> None:
+    def __init__(
+        self,
+        clock: VirtualClock,
+        network: MemoryTransport,
+        workers: Sequence[KitWorker],
+        *others: Timed,
+    ) -> None:
         self._clock = clock
         self._network = network
-        self._workers: list[KitWorker] = []
-        self._others: list[Timed] = []
+        self._workers = list(workers)
+        self._others = others
         self._given_up: set[Job] = set()
 
-    def add(self, worker: KitWorker) -> None:
-        """Its lease stays valid, and what is due at it happens."""
-        self._workers.append(worker)
-
     def forget(self, worker: KitWorker) -> None:
+        """It is dead: nothing happens there any more, and its lease ends."""
         self._workers.remove(worker)
-
-    def also(self, other: Timed) -> None:
-        """What is due at it happens too, after the workers."""
-        self._others.append(other)
 
     async def advance(self, by_ns: int) -> None:
         """Let so much time pass."""
@@ -62,6 +61,7 @@ class Timeline:
 
     def _all(self) -> Iterable[Timed]:
         yield from (worker.host for worker in self._workers)
+        yield from (worker.session.router for worker in self._workers)
         yield from self._others
 
     async def _go_to(self, at_ns: int) -> None:

@@ -73,7 +73,7 @@ class Watch:
 def _asked() -> bool:
     """Has this turn asked for its state to be kept (or dropped)?"""
     job = CURRENT.get()
-    return isinstance(job, Job) and job.saved
+    return isinstance(job, Job) and job.change is not None
 
 
 def _bytes_of(entity: AnyEntity, codec: StateCodec) -> bytes:

@@ -6,21 +6,28 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+from seedbed.client_session import DEFAULT_DEADLINE_S
 from seedbed.clock import Clock
 from seedbed.ids import Incarnation, NodeId
 from seedbed.routing import Owner, ShardTable
 from seedbed.service.metrics import Metrics
+from seedbed.testing.calls import KitSession
 from seedbed.testing.memory_transport import MemoryTransport
 from seedbed_seed.core.membership import Status, Worker
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
+from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.host import Host
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.link_server import LinkServer
+from seedbed_worker.onward import Onward
 from seedbed_worker.runtime import HostLimits
 
 TTL_NS: Final = 5_000_000_000
 """The default of SEEDBED_LEASE_TTL_S."""
+
+REPEAT_WINDOW_S: Final = 3600.0
+"""The default of SEEDBED_REPEAT_WINDOW_S."""
 
 _MARGIN_NS: Final = TTL_NS // 10
 _PORT: Final = 1
@@ -30,7 +37,12 @@ class KitWorker:
     """A worker that is a member from its start, and says no goodbye."""
 
     def __init__(
-        self, number: int, hosted: Sequence[HostedClass], clock: Clock, network: MemoryTransport
+        self,
+        number: int,
+        hosted: Sequence[HostedClass],
+        store: EntityStore,
+        clock: Clock,
+        network: MemoryTransport,
     ) -> None:
         name = f"worker-{number}"
         self.number = number
@@ -49,9 +61,15 @@ class KitWorker:
             limits=HostLimits(),
             node_id=name,
             metrics=Metrics(),
+            store=store,
         )
+        self.session = KitSession(network, clock, node=name)
+        onward = Onward(
+            self.session, default_deadline_s=DEFAULT_DEADLINE_S, repeat_window_s=REPEAT_WINDOW_S
+        )
+        self.host.rt.channel = onward.channel
         self._server = network.server(LinkServer(self.host, clock=clock, node_id=name))
-        self._running: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
 
     def owner(self, type_: str) -> Owner:
         """This worker as tables name it."""
@@ -60,14 +78,17 @@ class KitWorker:
             record.node_id, record.incarnation, record.host, record.port, record.types[type_]
         )
 
-    async def start(self, tasks: asyncio.TaskGroup) -> asyncio.Task[None]:
-        """Serve, in a child of this group."""
-        running = self._running = tasks.create_task(self.host.run(), name=self.record.node_id)
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Serve, in children of this group, until `stop`."""
+        name = self.record.node_id
+        self._running = [
+            tasks.create_task(self.host.run(), name=name),
+            tasks.create_task(self.session.run(), name=f"{name}, calls"),
+        ]
         await self._server.start(self.record.host, self.record.port)
         self.renew(self._clock.now_ns())
         self._region.begin(self.record.incarnation)
         self.host.begin(self._lease)
-        return running
 
     def told(self, tables: Sequence[ShardTable]) -> None:
         """Take over newer tables."""
@@ -86,6 +107,10 @@ class KitWorker:
         self._lease.fence()
         self._server.stop_listening()
         self._server.cut()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        self.stop()
+        await asyncio.wait(self._running)
+
+    def stop(self) -> None:
+        """Let its tasks end."""
+        for task in self._running:
+            task.cancel()

@@ -1,4 +1,4 @@
-"""Entities for the test kit's tests: accounts, durable and not, that do what a test asks for."""
+"""Entities for the test kit's tests: a bank, whose accounts do what a test asks for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import grpc
 from bank.v1 import bank_pb2 as pb
 from bank.v1 import bank_pb2_grpc as rpc
 
-from seedbed import Abort, Entity, ServicerContext
+from seedbed import Abort, Entity, ServicerContext, once, reason
 
 HOOKS: list[str] = []
 """What the hooks of accounts were called for, in order; tests that look at it clear it."""
@@ -65,6 +65,38 @@ class Account(Entity[pb.AccountState], rpc.AccountServicer):
 
 class Cache(Account, durable=False):
     """The same, but what it holds is lost when it leaves."""
+
+
+class Transfer(Entity[pb.TransferState], rpc.TransferServicer):
+    """Moves money from one account to another, and says how far it is."""
+
+    gate: ClassVar[asyncio.Event]
+    """What it waits for outside its turn, before the credit; each test sets its own."""
+
+    async def Start(
+        self, request: pb.TransferRequest, context: ServicerContext
+    ) -> pb.TransferStatus:
+        accounts = rpc.AccountStub(self.channel)
+        if not self.exists:
+            try:
+                await accounts.Post(posting(request.debtor, -request.cents))
+            except grpc.aio.AioRpcError as error:
+                if reason(error) or error.code() is not grpc.StatusCode.FAILED_PRECONDITION:
+                    raise
+                return self.at("refused")
+            self.at("debited")
+        if self.state.step == "debited":
+            credit = posting(request.creditor, request.cents)
+            async with self.outside():
+                await self.gate.wait()
+                await accounts.Post(credit, metadata=once(f"{self.key}/credit"))
+            self.at("done")
+        return pb.TransferStatus(step=self.state.step)
+
+    def at(self, step: str) -> pb.TransferStatus:
+        self.state.step = step
+        self.save()
+        return pb.TransferStatus(step=step)
 
 
 def account(name: str) -> pb.AccountRef:

@@ -10,7 +10,7 @@ import pytest
 from bank.v1 import bank_pb2_grpc as rpc
 
 from seedbed import reason
-from seedbed.testing import StillRunning, cluster
+from seedbed.testing import StillRunning, UnsavedChange, cluster
 from tests.unit.testing.bank import HOOKS, Account, Cache, account, act, posting
 
 
@@ -152,6 +152,33 @@ async def test_passivate_waits_for_the_turn_that_runs() -> None:
         await running
         await c.advance(timedelta())
         assert HOOKS[-1] == "deactivating a on worker-0"
+
+
+async def test_a_durable_class_keeps_its_state_over_everything() -> None:
+    async with cluster(Account, workers=2) as c:
+        accounts = rpc.AccountStub(c.channel)
+        await accounts.Post(posting("a", 5))
+        await c.passivate(Account, "a")
+        assert (await c.state(Account, "a")).cents == 5  # as it is stored
+        assert HOOKS[-1].startswith("deactivating")  # and nobody was woken
+        assert (await accounts.Post(posting("a", 5))).cents == 10
+        owner = await _owner(accounts, "a")
+        await c.move(Account, "a", to=1 - owner)
+        assert (await accounts.Post(posting("a", 5))).cents == 15
+        await c.kill(1 - owner)
+        assert (await c.state(Account, "a")).cents == 15
+        assert (await accounts.Get(account("a"))).cents == 15
+
+
+async def test_a_durable_class_loses_what_was_not_saved() -> None:
+    async with cluster(Account) as c:
+        accounts = rpc.AccountStub(c.channel)
+        await accounts.Post(posting("a", 5))
+        with pytest.warns(UnsavedChange):
+            await accounts.Act(act("a", "forget to save"))
+        assert (await c.state(Account, "a")).cents == 6
+        await c.passivate(Account, "a")
+        assert (await c.state(Account, "a")).cents == 5
 
 
 async def test_a_volatile_class_loses_its_state() -> None:
