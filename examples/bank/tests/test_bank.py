@@ -94,7 +94,9 @@ async def test_a_transfer_goes_on_where_it_stood() -> None:
     Stubborn.failures = 1
     async with cluster(Stubborn, Transfer, workers=2) as c:
         await deposit(c, "alice", 100)
-        with pytest.raises(grpc.aio.AioRpcError, match="come back later"):
+        with pytest.raises(
+            grpc.aio.AioRpcError, match="account/bob Deposit ended with UNAVAILABLE"
+        ):
             await start(c, transfer(30))
         assert await step(c) == pb.STEP_DEBITED
         await c.passivate(Transfer, "t-1")
