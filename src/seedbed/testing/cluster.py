@@ -70,9 +70,10 @@ class Cluster:
     async def advance(self, delta: timedelta) -> None:
         """Let time pass, from one thing that falls due to the next.
 
-        Waits for the turns that begin or end by it. One that is not over after a second of real
-        time is left running, with a `StillRunning` warning. Raises `ValueError` for time that runs
-        backwards.
+        First, calls under way come as far as they can, so `advance(timedelta())` waits just for
+        that. Then it waits for the turns that begin or end by the clock. One that is not over after
+        a second of real time is left running, with a `StillRunning` warning. Raises `ValueError`
+        for time that runs backwards.
         """
         if delta < timedelta():
             raise ValueError(f"advance({delta!r}): time does not run backwards")
@@ -96,6 +97,8 @@ class Cluster:
         self._placement.hand_off(type_, shard, worker.owner(type_))
 
         def remaining() -> list[Job]:
+            if owner.number not in self._workers:  # killed meanwhile
+                return []
             for entity in list(home.entities.values()):
                 if _lies_in(entity, shard):
                     home.retire(entity)
@@ -106,8 +109,10 @@ class Cluster:
                     job.stop(Reason.FENCED, "the shard moves")
             return jobs
 
-        await finished(self._network, remaining, what="and the shard moves without it")
-        self._placement.give(type_, shard, worker.owner(type_))
+        try:
+            await finished(self._network, remaining, what="and the shard moves without it")
+        finally:  # a hand-off that has begun always ends in a new epoch
+            self._placement.give(type_, shard, worker.owner(type_))
 
     async def kill(self, worker: int) -> None:
         """Crash a worker: no goodbye, no `deactivating()`, what was in its memory is lost.
@@ -149,8 +154,8 @@ class Cluster:
     async def state(self, cls: type[Entity[S, Any]], key: str) -> S:
         """A copy of the entity's state, as its next turn would find it.
 
-        From memory if the entity is there, else what is stored, else a fresh one. It makes no turn,
-        so it does not wake the entity.
+        From memory if the entity is there (a turn that runs may be half through), else what is
+        stored, else a fresh one. It makes no turn, so it does not wake the entity.
         """
         type_, shard = self._shard(cls, key)
         owner = self._owner(type_, shard)

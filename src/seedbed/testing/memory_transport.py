@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from itertools import count
 from typing import Final
 
 from seedbed.calls import Metadata
@@ -68,8 +69,11 @@ class MemoryServer(Server):
         self._streams: set[_Stream] = set()
 
     async def start(self, bind: str, port: int) -> int:
+        taken = self._network.servers
+        if port == 0:
+            port = next(free for free in count(1) if f"{bind}:{free}" not in taken)
         address = f"{bind}:{port}"
-        if self._network.servers.setdefault(address, self) is not self:
+        if taken.setdefault(address, self) is not self:
             raise SettingsError(f"cannot listen on {address}: another server does")
         self._address = address
         return port

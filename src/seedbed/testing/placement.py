@@ -91,22 +91,20 @@ class Placement:
         return ShardPlace(shard, table.epoch[shard % CHUNK])
 
     def hand_off(self, type_: str, shard: int, to: Owner) -> None:
-        """Let routers hold the shard's calls, until `give`.
-
-        The owner is not told: it would stop what runs, and a planned move lets that end.
-        """
+        """Let routers hold the shard's calls, until `give`."""
         table = self._tables[type_, shard // CHUNK]
         draft = self._draft()
         draft.renew((type_, table.chunk), ())
         (renewed,) = draft.tables()
         handoffs = {**table.handoffs, shard: to.incarnation}
-        self._write([replace(renewed, handoffs=handoffs)], tell_workers=False)
+        self._write([replace(renewed, handoffs=handoffs)])
 
     def give(self, type_: str, shard: int, to: Owner) -> None:
         """The shard's next owner, in a new epoch."""
         draft = self._draft()
         draft.give(type_, shard, to)
         self._write(draft.tables())
+        self.tick()  # it may have died meanwhile
 
     def next_due_ns(self) -> int | None:
         """When `tick` has something to do next; None while there is nothing."""
@@ -129,7 +127,7 @@ class Placement:
         counts = {contract.type: contract.shard_count for contract in self._contracts}
         return Draft(self._tables, counts, generations, self._clock.wall_ms())
 
-    def _write(self, tables: Iterable[ShardTable], *, tell_workers: bool = True) -> None:
+    def _write(self, tables: Iterable[ShardTable]) -> None:
         now_ns = self._clock.now_ns()
         self._revision += 1
         written = [replace(table, revision=self._revision) for table in tables]
@@ -137,9 +135,11 @@ class Placement:
         for table in written:
             self._tables[table.type, table.chunk] = table
             self._core.apply(core.TableSeen(table), now_ns)
-        if tell_workers:
-            for told in self._workers:
-                told(written)
+        # Workers do not hear of hand-offs: an owner would stop what runs, and a planned move lets
+        # that end first.
+        for_workers = [replace(table, handoffs={}) for table in written]
+        for told in self._workers:
+            told(for_workers)
         self._tell_routers(written)
 
     def _tell_routers(self, tables: Iterable[ShardTable]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -13,18 +13,14 @@ import grpc.aio
 import pytest
 
 from seedbed.clock import SystemClock
-from seedbed.errors import CallError, Reason, SettingsError
+from seedbed.errors import SettingsError
 from seedbed.grpc_server import GrpcServer
 from seedbed.grpc_transport import GrpcTransport, TlsFiles
-from seedbed.status import reason_of
 from seedbed.transport import (
-    BidiMethod,
     Connection,
     Disconnected,
-    Duplex,
     Method,
     ServerCall,
-    ServerStreamMethod,
     StatusError,
     UnaryMethod,
 )
@@ -119,21 +115,6 @@ async def test_a_call_without_a_deadline_has_none_and_metadata_comes_back() -> N
         assert ("last-bin", b"\x00") in tuple(await call.trailing_metadata())
 
 
-async def test_a_handlers_status_arrives_with_its_details() -> None:
-    async def handler(call: ServerCall, request: bytes) -> bytes:
-        if request == b"ours":
-            raise CallError(Reason.OVERLOADED, "full", retry_after_s=2)
-        raise StatusError(9, "closed", details=b"\x08\x09", trailing=(("why", "so"),))
-
-    async with serving(transport(), unary(handler)) as (_, connection, _):
-        error = await refused(connection)
-        assert (error.code, error.message, error.details) == (9, "closed", b"\x08\x09")
-        assert ("why", "so") in error.trailing
-        error = await refused(connection, b"ours")
-        assert reason_of(error.details) is Reason.OVERLOADED
-        assert ("grpc-retry-pushback-ms", "2000") in error.trailing
-
-
 async def test_an_error_of_a_handler_shows_only_its_class_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -146,23 +127,6 @@ async def test_an_error_of_a_handler_shows_only_its_class_and_is_logged_once(
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert (record.name, record.message) == ("seedbed.grpc_server", "handler failed")
     assert record.exc_info is not None
-
-
-async def test_an_unknown_path_says_what_to_do() -> None:
-    async with serving(transport(), unary(echo)) as (_, connection, _):
-        error = await refused(connection, method="Nothing")
-        assert error.code == 12
-        assert reason_of(error.details) is Reason.UNKNOWN_METHOD
-        assert "/test.S/Nothing" in error.message
-        assert await ask(connection) == b"x"
-
-
-async def test_each_of_the_methods_is_asked_anew_for_each_call() -> None:
-    late = Table()
-    async with serving(transport(), unary(echo), late) as (_, connection, _):
-        assert (await refused(connection, method="Late")).code == 12
-        late.methods["/test.S/Late"] = UnaryMethod(echo)
-        assert await ask(connection, method="Late") == b"x"
 
 
 async def test_a_message_over_grpcs_own_limit_is_refused_and_the_server_stays() -> None:
@@ -181,130 +145,6 @@ async def test_a_port_in_use_is_a_settings_error() -> None:
     async with serving(transport(), unary(echo)) as (_, _, port):
         with pytest.raises(SettingsError, match=f"127.0.0.1:{port}"):
             await transport().server().start("127.0.0.1", port)
-
-
-async def test_a_handler_is_cancelled_when_its_caller_goes() -> None:
-    started, ended = asyncio.Event(), asyncio.Event()
-
-    async def handler(call: ServerCall, request: bytes) -> bytes:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-        return request
-
-    async with serving(transport(), unary(handler)) as (_, connection, _), asyncio.TaskGroup() as g:
-        task = g.create_task(ask(connection))
-        await started.wait()
-        task.cancel()
-        await ended.wait()
-
-
-async def numbers(call: ServerCall, request: bytes) -> AsyncIterator[bytes]:
-    call.set_initial((("first", "1"),))
-    for n in range(int(request)):
-        yield b"%d" % n
-    if request == b"2":
-        raise StatusError(9, "enough")
-
-
-async def test_a_server_stream_gives_items_and_its_status() -> None:
-    async with serving(transport(), Table(M=ServerStreamMethod(numbers))) as (_, connection, _):
-        stream = await opened(connection, b"3")
-        assert [await stream.read() for _ in range(4)] == [b"0", b"1", b"2", None]
-        stream = await opened(connection, b"2")
-        assert [await stream.read() for _ in range(2)] == [b"0", b"1"]
-        with pytest.raises(StatusError) as caught:
-            await stream.read()
-        assert caught.value.message == "enough"
-
-
-async def opened(connection: Connection, request: bytes) -> Duplex:
-    stream = connection.bidi("/test.S/M")
-    await stream.write(request)
-    await stream.done_writing()
-    return stream
-
-
-async def test_a_server_streams_handler_is_closed_when_its_reader_goes() -> None:
-    ended = asyncio.Event()
-
-    async def forever(call: ServerCall, request: bytes) -> AsyncIterator[bytes]:
-        try:
-            while True:
-                yield request
-                await asyncio.sleep(0)
-        finally:
-            ended.set()
-
-    async with serving(transport(), Table(M=ServerStreamMethod(forever))) as (_, connection, _):
-        stream = await opened(connection, b"x")
-        assert await stream.read() == b"x"
-        stream.cancel()
-        await ended.wait()
-
-
-async def relay(call: ServerCall, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for message in messages:
-        if message == b"status":
-            raise StatusError(3, "garbage")
-        if message == b"end":
-            return
-        yield message
-
-
-async def test_a_bidi_stream_carries_messages_both_ways() -> None:
-    async with serving(transport(), Table(M=BidiMethod(relay))) as (_, connection, _):
-        stream = connection.bidi("/test.S/M")
-        await stream.opened()
-        for message in (b"1", b"2"):
-            await stream.write(message)
-            assert await stream.read() == message
-        await stream.done_writing()
-        assert await stream.read() is None
-
-
-async def test_a_bidi_stream_ends_with_the_peers_status_or_its_good_end() -> None:
-    async with serving(transport(), Table(M=BidiMethod(relay))) as (_, connection, _):
-        stream = connection.bidi("/test.S/M")
-        await stream.write(b"status")
-        with pytest.raises(StatusError) as caught:
-            await stream.read()
-        assert caught.value.code == 3
-        with pytest.raises(Disconnected):
-            await stream.write(b"too late")
-        stream = connection.bidi("/test.S/M")
-        await stream.write(b"end")
-        assert await stream.read() is None
-
-
-async def test_an_address_where_nobody_listens_cannot_have_been_reached() -> None:
-    async with serving(transport(), unary(echo)) as (server, connection, _):
-        await server.close(0)
-        for failing in (connection.bidi("/test.S/M").opened(), ask(connection)):
-            with pytest.raises(Disconnected) as caught:
-                await failing
-            assert not caught.value.reached
-
-
-async def test_a_server_that_goes_may_have_been_reached() -> None:
-    async with serving(transport(), Table(M=BidiMethod(relay))) as (server, connection, _):
-        stream = connection.bidi("/test.S/M")
-        await stream.opened()
-        await server.close(0)
-        with pytest.raises(Disconnected) as caught:
-            await stream.read()
-        assert caught.value.reached
-
-
-async def test_a_cancelled_stream_is_a_lost_one_and_no_cancelled_task() -> None:
-    async with serving(transport(), Table(M=BidiMethod(relay))) as (_, connection, _):
-        stream = connection.bidi("/test.S/M")
-        await stream.opened()
-        stream.cancel()
-        with pytest.raises(Disconnected):
-            await stream.read()
 
 
 async def test_mutual_tls_takes_new_files_for_new_connections(tmp_path: Path) -> None:

@@ -202,3 +202,34 @@ async def test_the_state_that_is_given_is_a_copy() -> None:
         await accounts.Post(posting("a", 5))
         (await c.state(Account, "a")).cents = 1000
         assert (await accounts.Get(account("a"))).cents == 5
+
+
+async def test_a_worker_may_die_in_the_middle_of_a_move() -> None:
+    async with cluster(Account, workers=3) as c:
+        accounts = rpc.AccountStub(c.channel)
+        owner = await _owner(accounts, "a")
+        to = (owner + 1) % 3
+        running = accounts.Act(act("a", "wait"))
+        await c.advance(timedelta())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(c.move(Account, "a", to=to))
+            await c.advance(timedelta())
+            await c.kill(owner)
+        assert await running.code() is grpc.StatusCode.UNKNOWN
+        assert await _owner(accounts, "a") == to
+
+
+async def test_the_one_that_is_to_have_the_shard_may_die_too() -> None:
+    async with cluster(Account, workers=3) as c:
+        accounts = rpc.AccountStub(c.channel)
+        owner = await _owner(accounts, "a")
+        to = (owner + 1) % 3
+        running = accounts.Act(act("a", "wait"))
+        await c.advance(timedelta())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(c.move(Account, "a", to=to))
+            await c.advance(timedelta())
+            await c.kill(to)
+            Account.gate.set()
+        assert (await running).worker == f"worker-{owner}"
+        assert await _owner(accounts, "a") != to
