@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import grpc.aio
 import pytest
@@ -10,7 +12,7 @@ from chat.user import User
 from chat.v1 import chat_pb2 as pb
 from chat.v1 import chat_pb2_grpc as pb_grpc
 
-from seedbed import Abort, ServicerContext, join_key
+from seedbed import Abort, ServicerContext, join_key, once
 from seedbed.testing import Cluster, cluster
 
 ROOM = join_key("acme", "general")
@@ -59,7 +61,7 @@ async def test_who_left_hears_no_more() -> None:
 async def test_a_message_that_comes_twice_is_in_the_inbox_once() -> None:
     async with cluster(User) as c:
         users = pb_grpc.UserStub(c.channel)
-        message = pb.Message(room_id=ROOM, number=1, user="ann", text="hello")
+        message = pb.Message(room_id=ROOM, number=1, user="ann", text="hello", id="call-1")
         for _ in range(2):
             await users.Deliver(pb.Delivery(user="bob", message=message))
         assert await inbox(c, "bob") == ["ann: hello"]
@@ -82,6 +84,44 @@ async def test_an_inbox_that_fails_keeps_the_message_from_nobody_else() -> None:
         assert await inbox(c, "cleo") == ["ann: hello"]
 
 
+class Slow(User):
+    """Inboxes wait until they may go on."""
+
+    may_go_on = asyncio.Event()
+
+    async def Deliver(self, request: pb.Delivery, context: ServicerContext) -> pb.Receipt:
+        await Slow.may_go_on.wait()
+        return await super().Deliver(request, context)
+
+
+async def test_what_was_kept_before_a_call_failed_is_not_said_twice() -> None:
+    Slow.may_go_on = asyncio.Event()
+    async with cluster(Room, Slow) as c:
+        await join(c, "ann")
+        rooms, same_call = pb_grpc.RoomStub(c.channel), once("call-1")
+        hello = pb.Utterance(room_id=ROOM, user="ann", text="hello")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await rooms.Say(hello, timeout=0.1, metadata=same_call)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        Slow.may_go_on.set()
+        again = await rooms.Say(hello, metadata=same_call)
+        assert (again.message.number, list(again.missed)) == (1, [])
+        assert await inbox(c, "ann") == ["ann: hello"]
+
+
+async def test_a_room_hears_others_while_it_tells_its_members() -> None:
+    Slow.may_go_on = asyncio.Event()
+    async with cluster(Room, Slow) as c, asyncio.TaskGroup() as tasks:
+        await join(c, "ann", "bob")
+        said = [tasks.create_task(say(c, user, "hello")) for user in ("ann", "bob")]
+        watching = pb_grpc.RoomStub(c.channel).Watch(pb.RoomPosition(room_id=ROOM))
+        seen = aiter(watching)
+        assert {(await anext(seen)).user, (await anext(seen)).user} == {"ann", "bob"}
+        watching.cancel()
+        assert not any(task.done() for task in said)
+        Slow.may_go_on.set()
+
+
 async def test_a_room_is_watched_from_any_message_on() -> None:
     async with cluster(Room, User) as c:
         await join(c, "ann")
@@ -102,8 +142,7 @@ async def test_a_stream_that_a_move_ended_goes_on_after_its_last_message() -> No
         first = await say(c, "ann", "one")
         watching = aiter(rooms.Watch(pb.RoomPosition(room_id=ROOM)))
         assert (await anext(watching)).text == "one"
-        for worker in (0, 1):  # wherever it is now, one of these is a move
-            await c.move(Room, ROOM, to=worker)
+        await c.move(Room, ROOM, to=1)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await anext(watching)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE

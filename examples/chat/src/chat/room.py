@@ -37,7 +37,7 @@ class Room(Entity[pb.RoomState], pb_grpc.RoomServicer):
     async def Say(self, request: pb.Utterance, context: ServicerContext) -> pb.Said:
         if request.user not in self.state.users:
             raise Abort(grpc.StatusCode.PERMISSION_DENIED, f"{request.user} is not in this room")
-        message = self.keep(request)
+        message = self.said_before() or self.keep(request)
         users = list(self.state.users)
         async with self.outside():  # it is kept, and others may speak while members are told
             missed = await self.tell(users, message)
@@ -53,10 +53,19 @@ class Room(Entity[pb.RoomState], pb_grpc.RoomServicer):
                 last = message.number
                 yield message
 
+    def said_before(self) -> pb.Message | None:
+        """A call that failed in `outside()` may come again: what it kept is found by its id."""
+        said = self.turn.request_id
+        return next((kept for kept in self.state.messages if kept.id == said), None)
+
     def keep(self, request: pb.Utterance) -> pb.Message:
         self.state.last_number += 1
         message = pb.Message(
-            room_id=self.key, number=self.state.last_number, user=request.user, text=request.text
+            room_id=self.key,
+            number=self.state.last_number,
+            user=request.user,
+            text=request.text,
+            id=self.turn.request_id,
         )
         message.at.FromDatetime(self.turn.now)
         self.state.messages.append(message)

@@ -14,8 +14,7 @@ class User(Entity[pb.UserState], pb_grpc.UserServicer):
 
     async def Deliver(self, request: pb.Delivery, context: ServicerContext) -> pb.Receipt:
         message = request.message
-        if message.number > self.state.seen[message.room_id]:
-            self.state.seen[message.room_id] = message.number
+        if all(kept.id != message.id for kept in self.state.messages):
             self.state.messages.append(message)
             del self.state.messages[:-KEPT_MESSAGES]
             self.save()

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from seedbed.v1 import options_pb2 as seedbed_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63hat/v1/chat.proto\x12\x07\x63hat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18seedbed/v1/options.proto\"1\n\nMembership\x12\x15\n\x07room_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0c\n\x04user\x18\x02 \x01(\t\"\x18\n\x07Members\x12\r\n\x05users\x18\x01 \x03(\t\">\n\tUtterance\x12\x15\n\x07room_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"n\n\x07Message\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x04Said\x12!\n\x07message\x18\x01 \x01(\x0b\x32\x10.chat.v1.Message\x12\x0e\n\x06missed\x18\x02 \x03(\t\"4\n\x0cRoomPosition\x12\x15\n\x07room_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\"\x1d\n\x07UserRef\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\"A\n\x08\x44\x65livery\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12!\n\x07message\x18\x02 \x01(\x0b\x32\x10.chat.v1.Message\"\t\n\x07Receipt\"+\n\x05Inbox\x12\"\n\x08messages\x18\x01 \x03(\x0b\x32\x10.chat.v1.Message\"S\n\tRoomState\x12\r\n\x05users\x18\x01 \x03(\t\x12\"\n\x08messages\x18\x02 \x03(\x0b\x32\x10.chat.v1.Message\x12\x13\n\x0blast_number\x18\x03 \x01(\x03\"\x88\x01\n\tUserState\x12\"\n\x08messages\x18\x01 \x03(\x0b\x32\x10.chat.v1.Message\x12*\n\x04seen\x18\x02 \x03(\x0b\x32\x1c.chat.v1.UserState.SeenEntry\x1a+\n\tSeenEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32\xde\x01\n\x04Room\x12\x32\n\x04Join\x12\x13.chat.v1.Membership\x1a\x10.chat.v1.Members\"\x03\x90\x02\x02\x12\x33\n\x05Leave\x12\x13.chat.v1.Membership\x1a\x10.chat.v1.Members\"\x03\x90\x02\x02\x12(\n\x03Say\x12\x12.chat.v1.Utterance\x1a\r.chat.v1.Said\x12\x37\n\x05Watch\x12\x15.chat.v1.RoomPosition\x1a\x10.chat.v1.Message\"\x03\x90\x02\x01\x30\x01\x1a\n\xe2\xd9\x1a\x06\n\x04room2{\n\x04User\x12\x33\n\x07\x44\x65liver\x12\x11.chat.v1.Delivery\x1a\x10.chat.v1.Receipt\"\x03\x90\x02\x02\x12\x32\n\tReadInbox\x12\x10.chat.v1.UserRef\x1a\x0e.chat.v1.Inbox\"\x03\x90\x02\x01\x1a\n\xe2\xd9\x1a\x06\n\x04userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x63hat/v1/chat.proto\x12\x07\x63hat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18seedbed/v1/options.proto\"1\n\nMembership\x12\x15\n\x07room_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0c\n\x04user\x18\x02 \x01(\t\"\x18\n\x07Members\x12\r\n\x05users\x18\x01 \x03(\t\">\n\tUtterance\x12\x15\n\x07room_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\"z\n\x07Message\x12\x0f\n\x07room_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02id\x18\x06 \x01(\t\"9\n\x04Said\x12!\n\x07message\x18\x01 \x01(\x0b\x32\x10.chat.v1.Message\x12\x0e\n\x06missed\x18\x02 \x03(\t\"4\n\x0cRoomPosition\x12\x15\n\x07room_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\"\x1d\n\x07UserRef\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\"A\n\x08\x44\x65livery\x12\x12\n\x04user\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12!\n\x07message\x18\x02 \x01(\x0b\x32\x10.chat.v1.Message\"\t\n\x07Receipt\"+\n\x05Inbox\x12\"\n\x08messages\x18\x01 \x03(\x0b\x32\x10.chat.v1.Message\"S\n\tRoomState\x12\r\n\x05users\x18\x01 \x03(\t\x12\"\n\x08messages\x18\x02 \x03(\x0b\x32\x10.chat.v1.Message\x12\x13\n\x0blast_number\x18\x03 \x01(\x03\"/\n\tUserState\x12\"\n\x08messages\x18\x01 \x03(\x0b\x32\x10.chat.v1.Message2\xde\x01\n\x04Room\x12\x32\n\x04Join\x12\x13.chat.v1.Membership\x1a\x10.chat.v1.Members\"\x03\x90\x02\x02\x12\x33\n\x05Leave\x12\x13.chat.v1.Membership\x1a\x10.chat.v1.Members\"\x03\x90\x02\x02\x12(\n\x03Say\x12\x12.chat.v1.Utterance\x1a\r.chat.v1.Said\x12\x37\n\x05Watch\x12\x15.chat.v1.RoomPosition\x1a\x10.chat.v1.Message\"\x03\x90\x02\x01\x30\x01\x1a\n\xe2\xd9\x1a\x06\n\x04room2{\n\x04User\x12\x33\n\x07\x44\x65liver\x12\x11.chat.v1.Delivery\x1a\x10.chat.v1.Receipt\"\x03\x90\x02\x02\x12\x32\n\tReadInbox\x12\x10.chat.v1.UserRef\x1a\x0e.chat.v1.Inbox\"\x03\x90\x02\x01\x1a\n\xe2\xd9\x1a\x06\n\x04userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,8 +43,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERREF'].fields_by_name['user']._serialized_options = b'\350\331\032\001'
   _globals['_DELIVERY'].fields_by_name['user']._loaded_options = None
   _globals['_DELIVERY'].fields_by_name['user']._serialized_options = b'\350\331\032\001'
-  _globals['_USERSTATE_SEENENTRY']._loaded_options = None
-  _globals['_USERSTATE_SEENENTRY']._serialized_options = b'8\001'
   _globals['_ROOM']._loaded_options = None
   _globals['_ROOM']._serialized_options = b'\342\331\032\006\n\004room'
   _globals['_ROOM'].methods_by_name['Join']._loaded_options = None
@@ -66,27 +64,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UTTERANCE']._serialized_start=167
   _globals['_UTTERANCE']._serialized_end=229
   _globals['_MESSAGE']._serialized_start=231
-  _globals['_MESSAGE']._serialized_end=341
-  _globals['_SAID']._serialized_start=343
-  _globals['_SAID']._serialized_end=400
-  _globals['_ROOMPOSITION']._serialized_start=402
-  _globals['_ROOMPOSITION']._serialized_end=454
-  _globals['_USERREF']._serialized_start=456
-  _globals['_USERREF']._serialized_end=485
-  _globals['_DELIVERY']._serialized_start=487
-  _globals['_DELIVERY']._serialized_end=552
-  _globals['_RECEIPT']._serialized_start=554
-  _globals['_RECEIPT']._serialized_end=563
-  _globals['_INBOX']._serialized_start=565
-  _globals['_INBOX']._serialized_end=608
-  _globals['_ROOMSTATE']._serialized_start=610
-  _globals['_ROOMSTATE']._serialized_end=693
-  _globals['_USERSTATE']._serialized_start=696
-  _globals['_USERSTATE']._serialized_end=832
-  _globals['_USERSTATE_SEENENTRY']._serialized_start=789
-  _globals['_USERSTATE_SEENENTRY']._serialized_end=832
-  _globals['_ROOM']._serialized_start=835
-  _globals['_ROOM']._serialized_end=1057
-  _globals['_USER']._serialized_start=1059
-  _globals['_USER']._serialized_end=1182
+  _globals['_MESSAGE']._serialized_end=353
+  _globals['_SAID']._serialized_start=355
+  _globals['_SAID']._serialized_end=412
+  _globals['_ROOMPOSITION']._serialized_start=414
+  _globals['_ROOMPOSITION']._serialized_end=466
+  _globals['_USERREF']._serialized_start=468
+  _globals['_USERREF']._serialized_end=497
+  _globals['_DELIVERY']._serialized_start=499
+  _globals['_DELIVERY']._serialized_end=564
+  _globals['_RECEIPT']._serialized_start=566
+  _globals['_RECEIPT']._serialized_end=575
+  _globals['_INBOX']._serialized_start=577
+  _globals['_INBOX']._serialized_end=620
+  _globals['_ROOMSTATE']._serialized_start=622
+  _globals['_ROOMSTATE']._serialized_end=705
+  _globals['_USERSTATE']._serialized_start=707
+  _globals['_USERSTATE']._serialized_end=754
+  _globals['_ROOM']._serialized_start=757
+  _globals['_ROOM']._serialized_end=979
+  _globals['_USER']._serialized_start=981
+  _globals['_USER']._serialized_end=1104
 # @@protoc_insertion_point(module_scope)

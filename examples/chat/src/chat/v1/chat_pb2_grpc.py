@@ -253,7 +253,7 @@ class UserServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Deliver(self, request, context):
-        """A message that is here already changes nothing.
+        """A message that is there already changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

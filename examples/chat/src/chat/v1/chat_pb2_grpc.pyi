@@ -87,14 +87,14 @@ class UserStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UserAsyncStub: ...
     Deliver: _grpc.UnaryUnaryMultiCallable[_chat_pb2.Delivery, _chat_pb2.Receipt]
-    """A message that is here already changes nothing."""
+    """A message that is there already changes nothing."""
     ReadInbox: _grpc.UnaryUnaryMultiCallable[_chat_pb2.UserRef, _chat_pb2.Inbox]
 
 @_typing.type_check_only
 class UserAsyncStub(UserStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Deliver: _aio.UnaryUnaryMultiCallable[_chat_pb2.Delivery, _chat_pb2.Receipt]  # type: ignore[assignment]
-    """A message that is here already changes nothing."""
+    """A message that is there already changes nothing."""
     ReadInbox: _aio.UnaryUnaryMultiCallable[_chat_pb2.UserRef, _chat_pb2.Inbox]  # type: ignore[assignment]
 
 class UserServicer(metaclass=_abc_1.ABCMeta):
@@ -104,7 +104,7 @@ class UserServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_pb2.Delivery,
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.Receipt, _abc.Awaitable[_chat_pb2.Receipt]]:
-        """A message that is here already changes nothing."""
+        """A message that is there already changes nothing."""
 
     @_abc_1.abstractmethod
     def ReadInbox(
