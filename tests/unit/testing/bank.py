@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import grpc
-from bank.v1 import bank_pb2 as pb
-from bank.v1 import bank_pb2_grpc as rpc
+from ledger.v1 import ledger_pb2 as pb
+from ledger.v1 import ledger_pb2_grpc as rpc
 
 from seedbed import Abort, Entity, ServicerContext, once, reason
 

@@ -12,8 +12,8 @@ from functools import partial
 import grpc
 import pytest
 import uvloop
-from bank.v1 import bank_pb2 as pb
-from bank.v1 import bank_pb2_grpc as rpc
+from ledger.v1 import ledger_pb2 as pb
+from ledger.v1 import ledger_pb2_grpc as rpc
 
 from seedbed import ServicerContext, reason
 from seedbed.errors import ContractError

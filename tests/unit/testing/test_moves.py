@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
-from bank.v1 import bank_pb2_grpc as rpc
+from ledger.v1 import ledger_pb2_grpc as rpc
 
 from seedbed import reason
 from seedbed.testing import StillRunning, UnsavedChange, cluster

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import grpc
 import pytest
-from bank.v1 import bank_pb2 as pb
-from bank.v1 import bank_pb2_grpc as rpc
+from ledger.v1 import ledger_pb2 as pb
+from ledger.v1 import ledger_pb2_grpc as rpc
 
 from seedbed import ServicerContext, reason
 from seedbed.testing import StillRunning, cluster

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import grpc
 import pytest
-from bank.v1 import bank_pb2 as pb
-from bank.v1 import bank_pb2_grpc as rpc
+from ledger.v1 import ledger_pb2 as pb
+from ledger.v1 import ledger_pb2_grpc as rpc
 
 from seedbed import Entity, ServicerContext
 from seedbed.testing import UnsavedChange, cluster

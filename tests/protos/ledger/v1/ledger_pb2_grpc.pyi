@@ -3,9 +3,9 @@
 isort:skip_file
 Two kinds of entities, of which one calls the other, for the tests of the test kit."""
 
-from bank.v1 import bank_pb2 as _bank_pb2
 from collections import abc as _abc
 from grpc import aio as _aio
+from ledger.v1 import ledger_pb2 as _ledger_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -31,53 +31,53 @@ class AccountStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccountAsyncStub: ...
-    Post: _grpc.UnaryUnaryMultiCallable[_bank_pb2.Posting, _bank_pb2.Balance]
+    Post: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.Posting, _ledger_pb2.Balance]
     """Adds the amount, which may be below 0. Fails with FAILED_PRECONDITION if nothing would be left."""
-    Get: _grpc.UnaryUnaryMultiCallable[_bank_pb2.AccountRef, _bank_pb2.Balance]
-    Act: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ActRequest, _bank_pb2.Balance]
+    Get: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AccountRef, _ledger_pb2.Balance]
+    Act: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ActRequest, _ledger_pb2.Balance]
     """Does what `how` says, and waits at a gate of the test if one is named."""
-    Watch: _grpc.UnaryStreamMultiCallable[_bank_pb2.AccountRef, _bank_pb2.Balance]
+    Watch: _grpc.UnaryStreamMultiCallable[_ledger_pb2.AccountRef, _ledger_pb2.Balance]
 
 @_typing.type_check_only
 class AccountAsyncStub(AccountStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Post: _aio.UnaryUnaryMultiCallable[_bank_pb2.Posting, _bank_pb2.Balance]  # type: ignore[assignment]
+    Post: _aio.UnaryUnaryMultiCallable[_ledger_pb2.Posting, _ledger_pb2.Balance]  # type: ignore[assignment]
     """Adds the amount, which may be below 0. Fails with FAILED_PRECONDITION if nothing would be left."""
-    Get: _aio.UnaryUnaryMultiCallable[_bank_pb2.AccountRef, _bank_pb2.Balance]  # type: ignore[assignment]
-    Act: _aio.UnaryUnaryMultiCallable[_bank_pb2.ActRequest, _bank_pb2.Balance]  # type: ignore[assignment]
+    Get: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AccountRef, _ledger_pb2.Balance]  # type: ignore[assignment]
+    Act: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ActRequest, _ledger_pb2.Balance]  # type: ignore[assignment]
     """Does what `how` says, and waits at a gate of the test if one is named."""
-    Watch: _aio.UnaryStreamMultiCallable[_bank_pb2.AccountRef, _bank_pb2.Balance]  # type: ignore[assignment]
+    Watch: _aio.UnaryStreamMultiCallable[_ledger_pb2.AccountRef, _ledger_pb2.Balance]  # type: ignore[assignment]
 
 class AccountServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Post(
         self,
-        request: _bank_pb2.Posting,
+        request: _ledger_pb2.Posting,
         context: _ServicerContext,
-    ) -> _typing.Union[_bank_pb2.Balance, _abc.Awaitable[_bank_pb2.Balance]]:
+    ) -> _typing.Union[_ledger_pb2.Balance, _abc.Awaitable[_ledger_pb2.Balance]]:
         """Adds the amount, which may be below 0. Fails with FAILED_PRECONDITION if nothing would be left."""
 
     @_abc_1.abstractmethod
     def Get(
         self,
-        request: _bank_pb2.AccountRef,
+        request: _ledger_pb2.AccountRef,
         context: _ServicerContext,
-    ) -> _typing.Union[_bank_pb2.Balance, _abc.Awaitable[_bank_pb2.Balance]]: ...
+    ) -> _typing.Union[_ledger_pb2.Balance, _abc.Awaitable[_ledger_pb2.Balance]]: ...
 
     @_abc_1.abstractmethod
     def Act(
         self,
-        request: _bank_pb2.ActRequest,
+        request: _ledger_pb2.ActRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_bank_pb2.Balance, _abc.Awaitable[_bank_pb2.Balance]]:
+    ) -> _typing.Union[_ledger_pb2.Balance, _abc.Awaitable[_ledger_pb2.Balance]]:
         """Does what `how` says, and waits at a gate of the test if one is named."""
 
     @_abc_1.abstractmethod
     def Watch(
         self,
-        request: _bank_pb2.AccountRef,
+        request: _ledger_pb2.AccountRef,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_bank_pb2.Balance], _abc.AsyncIterator[_bank_pb2.Balance]]: ...
+    ) -> _typing.Union[_abc.Iterator[_ledger_pb2.Balance], _abc.AsyncIterator[_ledger_pb2.Balance]]: ...
 
 def add_AccountServicer_to_server(servicer: AccountServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
@@ -86,19 +86,19 @@ class TransferStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TransferAsyncStub: ...
-    Start: _grpc.UnaryUnaryMultiCallable[_bank_pb2.TransferRequest, _bank_pb2.TransferStatus]
+    Start: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.TransferRequest, _ledger_pb2.TransferStatus]
 
 @_typing.type_check_only
 class TransferAsyncStub(TransferStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Start: _aio.UnaryUnaryMultiCallable[_bank_pb2.TransferRequest, _bank_pb2.TransferStatus]  # type: ignore[assignment]
+    Start: _aio.UnaryUnaryMultiCallable[_ledger_pb2.TransferRequest, _ledger_pb2.TransferStatus]  # type: ignore[assignment]
 
 class TransferServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Start(
         self,
-        request: _bank_pb2.TransferRequest,
+        request: _ledger_pb2.TransferRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_bank_pb2.TransferStatus, _abc.Awaitable[_bank_pb2.TransferStatus]]: ...
+    ) -> _typing.Union[_ledger_pb2.TransferStatus, _abc.Awaitable[_ledger_pb2.TransferStatus]]: ...
 
 def add_TransferServicer_to_server(servicer: TransferServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from bank.v1 import bank_pb2 as bank_dot_v1_dot_bank__pb2
+from ledger.v1 import ledger_pb2 as ledger_dot_v1_dot_ledger__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in bank/v1/bank_pb2_grpc.py depends on'
+        + ' but the generated code in ledger/v1/ledger_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -35,24 +35,24 @@ class AccountStub(object):
             channel: A grpc.Channel.
         """
         self.Post = channel.unary_unary(
-                '/bank.v1.Account/Post',
-                request_serializer=bank_dot_v1_dot_bank__pb2.Posting.SerializeToString,
-                response_deserializer=bank_dot_v1_dot_bank__pb2.Balance.FromString,
+                '/ledger.v1.Account/Post',
+                request_serializer=ledger_dot_v1_dot_ledger__pb2.Posting.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
                 _registered_method=True)
         self.Get = channel.unary_unary(
-                '/bank.v1.Account/Get',
-                request_serializer=bank_dot_v1_dot_bank__pb2.AccountRef.SerializeToString,
-                response_deserializer=bank_dot_v1_dot_bank__pb2.Balance.FromString,
+                '/ledger.v1.Account/Get',
+                request_serializer=ledger_dot_v1_dot_ledger__pb2.AccountRef.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
                 _registered_method=True)
         self.Act = channel.unary_unary(
-                '/bank.v1.Account/Act',
-                request_serializer=bank_dot_v1_dot_bank__pb2.ActRequest.SerializeToString,
-                response_deserializer=bank_dot_v1_dot_bank__pb2.Balance.FromString,
+                '/ledger.v1.Account/Act',
+                request_serializer=ledger_dot_v1_dot_ledger__pb2.ActRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
                 _registered_method=True)
         self.Watch = channel.unary_stream(
-                '/bank.v1.Account/Watch',
-                request_serializer=bank_dot_v1_dot_bank__pb2.AccountRef.SerializeToString,
-                response_deserializer=bank_dot_v1_dot_bank__pb2.Balance.FromString,
+                '/ledger.v1.Account/Watch',
+                request_serializer=ledger_dot_v1_dot_ledger__pb2.AccountRef.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
                 _registered_method=True)
 
 
@@ -90,29 +90,29 @@ def add_AccountServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Post': grpc.unary_unary_rpc_method_handler(
                     servicer.Post,
-                    request_deserializer=bank_dot_v1_dot_bank__pb2.Posting.FromString,
-                    response_serializer=bank_dot_v1_dot_bank__pb2.Balance.SerializeToString,
+                    request_deserializer=ledger_dot_v1_dot_ledger__pb2.Posting.FromString,
+                    response_serializer=ledger_dot_v1_dot_ledger__pb2.Balance.SerializeToString,
             ),
             'Get': grpc.unary_unary_rpc_method_handler(
                     servicer.Get,
-                    request_deserializer=bank_dot_v1_dot_bank__pb2.AccountRef.FromString,
-                    response_serializer=bank_dot_v1_dot_bank__pb2.Balance.SerializeToString,
+                    request_deserializer=ledger_dot_v1_dot_ledger__pb2.AccountRef.FromString,
+                    response_serializer=ledger_dot_v1_dot_ledger__pb2.Balance.SerializeToString,
             ),
             'Act': grpc.unary_unary_rpc_method_handler(
                     servicer.Act,
-                    request_deserializer=bank_dot_v1_dot_bank__pb2.ActRequest.FromString,
-                    response_serializer=bank_dot_v1_dot_bank__pb2.Balance.SerializeToString,
+                    request_deserializer=ledger_dot_v1_dot_ledger__pb2.ActRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_ledger__pb2.Balance.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
-                    request_deserializer=bank_dot_v1_dot_bank__pb2.AccountRef.FromString,
-                    response_serializer=bank_dot_v1_dot_bank__pb2.Balance.SerializeToString,
+                    request_deserializer=ledger_dot_v1_dot_ledger__pb2.AccountRef.FromString,
+                    response_serializer=ledger_dot_v1_dot_ledger__pb2.Balance.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'bank.v1.Account', rpc_method_handlers)
+            'ledger.v1.Account', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('bank.v1.Account', rpc_method_handlers)
+    server.add_registered_method_handlers('ledger.v1.Account', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -133,9 +133,9 @@ class Account(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/bank.v1.Account/Post',
-            bank_dot_v1_dot_bank__pb2.Posting.SerializeToString,
-            bank_dot_v1_dot_bank__pb2.Balance.FromString,
+            '/ledger.v1.Account/Post',
+            ledger_dot_v1_dot_ledger__pb2.Posting.SerializeToString,
+            ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
             options,
             channel_credentials,
             insecure,
@@ -160,9 +160,9 @@ class Account(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/bank.v1.Account/Get',
-            bank_dot_v1_dot_bank__pb2.AccountRef.SerializeToString,
-            bank_dot_v1_dot_bank__pb2.Balance.FromString,
+            '/ledger.v1.Account/Get',
+            ledger_dot_v1_dot_ledger__pb2.AccountRef.SerializeToString,
+            ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
             options,
             channel_credentials,
             insecure,
@@ -187,9 +187,9 @@ class Account(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/bank.v1.Account/Act',
-            bank_dot_v1_dot_bank__pb2.ActRequest.SerializeToString,
-            bank_dot_v1_dot_bank__pb2.Balance.FromString,
+            '/ledger.v1.Account/Act',
+            ledger_dot_v1_dot_ledger__pb2.ActRequest.SerializeToString,
+            ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
             options,
             channel_credentials,
             insecure,
@@ -214,9 +214,9 @@ class Account(object):
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/bank.v1.Account/Watch',
-            bank_dot_v1_dot_bank__pb2.AccountRef.SerializeToString,
-            bank_dot_v1_dot_bank__pb2.Balance.FromString,
+            '/ledger.v1.Account/Watch',
+            ledger_dot_v1_dot_ledger__pb2.AccountRef.SerializeToString,
+            ledger_dot_v1_dot_ledger__pb2.Balance.FromString,
             options,
             channel_credentials,
             insecure,
@@ -238,9 +238,9 @@ class TransferStub(object):
             channel: A grpc.Channel.
         """
         self.Start = channel.unary_unary(
-                '/bank.v1.Transfer/Start',
-                request_serializer=bank_dot_v1_dot_bank__pb2.TransferRequest.SerializeToString,
-                response_deserializer=bank_dot_v1_dot_bank__pb2.TransferStatus.FromString,
+                '/ledger.v1.Transfer/Start',
+                request_serializer=ledger_dot_v1_dot_ledger__pb2.TransferRequest.SerializeToString,
+                response_deserializer=ledger_dot_v1_dot_ledger__pb2.TransferStatus.FromString,
                 _registered_method=True)
 
 
@@ -258,14 +258,14 @@ def add_TransferServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Start': grpc.unary_unary_rpc_method_handler(
                     servicer.Start,
-                    request_deserializer=bank_dot_v1_dot_bank__pb2.TransferRequest.FromString,
-                    response_serializer=bank_dot_v1_dot_bank__pb2.TransferStatus.SerializeToString,
+                    request_deserializer=ledger_dot_v1_dot_ledger__pb2.TransferRequest.FromString,
+                    response_serializer=ledger_dot_v1_dot_ledger__pb2.TransferStatus.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'bank.v1.Transfer', rpc_method_handlers)
+            'ledger.v1.Transfer', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('bank.v1.Transfer', rpc_method_handlers)
+    server.add_registered_method_handlers('ledger.v1.Transfer', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -286,9 +286,9 @@ class Transfer(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/bank.v1.Transfer/Start',
-            bank_dot_v1_dot_bank__pb2.TransferRequest.SerializeToString,
-            bank_dot_v1_dot_bank__pb2.TransferStatus.FromString,
+            '/ledger.v1.Transfer/Start',
+            ledger_dot_v1_dot_ledger__pb2.TransferRequest.SerializeToString,
+            ledger_dot_v1_dot_ledger__pb2.TransferStatus.FromString,
             options,
             channel_credentials,
             insecure,
