@@ -214,6 +214,7 @@ def test_a_unary_call_prints_its_reply(seed: str) -> None:
         "readings": 0,
         "heating": False,
         "worker": "",
+        "online": False,
     }
     text = run(["call", f"{THERMOSTAT}/Report", '{"deviceId": "kitchen"}'], seed).stdout
     assert '\n  "device_id": "kitchen",\n' in text
