@@ -75,7 +75,14 @@ def test_a_client_gets_few_packages_and_imports_no_service() -> None:
 
 
 def test_gen_needs_its_extra_and_finds_our_protos_in_the_installed_package(tmp_path: Path) -> None:
-    command = ["-m", "seedbed.cli", "gen", "examples/thermostat/proto", "--out", tmp_path]
+    command: list[str | Path] = [
+        "-m",
+        "seedbed.cli",
+        "gen",
+        "examples/thermostat/proto",
+        "--out",
+        tmp_path,
+    ]
     bare = environment("cli", ".[cli]", pins=None)
     ended = subprocess.run([bare, *command], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2

@@ -51,9 +51,7 @@ def seedbed(context: typer.Context) -> None:
 
 @app.command()
 def up(
-    entities: Annotated[
-        str, typer.Option(help="Modules with entity classes. Default: SEEDBED_ENTITIES.")
-    ] = "",
+    entities: Annotated[str, typer.Option(help="As SEEDBED_ENTITIES, which is the default.")] = "",
     seeds: Annotated[int, typer.Option(min=1, max=9)] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64)] = 2,
     data: Annotated[

@@ -159,6 +159,7 @@ async def test_a_signal_while_entering_ends_the_worker(tmp_path: Path) -> None:
         await until("it enters", lambda: notes(tmp_path) == ["in"], within=15)
         node.terminate()
         assert await node.exit_code(5) == 0
+        assert "worker draining" not in node.log_text()
     assert notes(tmp_path) == ["in", "given up"]
 
 

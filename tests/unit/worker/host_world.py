@@ -20,6 +20,7 @@ from seedbed.routing import Owner, ShardTable
 from seedbed.sharding import shard_of
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
+from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.host import Host
 from seedbed_worker.jobs import Answer, Job
 from seedbed_worker.loader import host_class
@@ -351,7 +352,9 @@ def new_lease(clock: FakeClock, name: str = "me", ttl_ns: int = TTL_NS) -> Lease
 
 @asynccontextmanager
 async def world(
-    *classes: type[AnyEntity], limits: HostLimits | None = None
+    *classes: type[AnyEntity],
+    limits: HostLimits | None = None,
+    store: EntityStore | None = None,
 ) -> AsyncGenerator[World]:
     """A host that runs and owns everything."""
     LOG.clear()
@@ -371,6 +374,7 @@ async def world(
         node_id="w-1",
         metrics=metrics,
         epoch_seen=lambda type_, shard, epoch: seen.append((type_, shard, epoch)),
+        store=store,
     )
     made = World(clock, region, lease, host)
     made.metrics, made.epochs_seen = metrics, seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from probe.v1 import probe_pb2 as pb
 from probe.v1 import probe_pb2_grpc as rpc
 
@@ -87,11 +88,15 @@ async def test_readers_wait_for_the_hook_and_then_run_together() -> None:
             await call.answer()
 
 
-async def test_there_is_no_turn_in_init() -> None:
+async def test_there_is_no_turn_in_init(caplog: pytest.LogCaptureFixture) -> None:
     async with world(Hooked) as w:
         MISBEHAVE["init"] = "turn"
         assert refused(await w.run(w.call("Read"))).message == "RuntimeError"
         assert w.host.rt.live == 0
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert record.getMessage() == "entity not made"
+    assert getattr(record, "entity", "") == f"{__name__}:Hooked"
+    assert "the entity is still being made" in caplog.text
 
 
 async def test_an_idle_entity_leaves_and_comes_back_fresh() -> None:

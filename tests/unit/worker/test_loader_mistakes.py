@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import Lock
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
@@ -175,6 +176,41 @@ def test_a_durable_class_needs_a_state_that_can_be_kept(cls: type[AnyEntity]) ->
     text = str(caught.value)
     assert f"class {cls.__name__}: its state is" in text
     assert "a protobuf message, a dataclass, a msgspec.Struct or None" in text
+    assert "durable=False" in text
+
+
+NO_NUMBER: Any = "none"  # as from a file: no type checker has seen it
+
+
+@dataclass
+class WithLock:
+    basket: Basket = field(default_factory=Basket)
+    lock: Lock = field(default_factory=Lock)
+
+
+@dataclass
+class WrongDefault:
+    count: int = NO_NUMBER
+
+
+class OfLock(Entity[WithLock], rpc.ProbeServicer): ...
+
+
+class OfWrongDefault(Entity[WrongDefault], rpc.ProbeServicer): ...
+
+
+@pytest.mark.parametrize(
+    ("cls", "expected"),
+    [(OfLock, "self.state.lock is of type Lock"), (OfWrongDefault, "self.state.count")],
+)
+def test_a_state_with_a_part_that_cannot_be_kept_is_refused(
+    cls: type[AnyEntity], expected: str
+) -> None:
+    with pytest.raises(ContractError) as caught:
+        host_class(cls)
+    text = str(caught.value)
+    assert text.startswith(f"{__file__}:{inspect.getsourcelines(cls)[1]}: class {cls.__name__}")
+    assert expected in text
     assert "durable=False" in text
 
 

@@ -86,6 +86,14 @@ def test_at_most_as_many_are_due_as_asked_for() -> None:
     assert len(memory.ages.due(TIMEOUT, 2)) == 1
 
 
+def test_what_came_back_is_due_once() -> None:
+    memory = Memory()
+    memory.add("a", 0)
+    del memory.live["a"]
+    memory.add("a", 0)
+    assert memory.due(TIMEOUT) == ["a"]
+
+
 def test_keys_of_gone_entities_do_not_pile_up() -> None:
     memory = Memory()
     memory.add("stays", 0)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _HOOK: Final = HostedMethod(
     MethodContract(
-        name="deactivating()",
+        name="deactivating",
         path="",
         key=KeyPath((1,), KeyKind.STRING, presence=False),
         server_streaming=False,
@@ -80,14 +80,20 @@ class Departure(Job):
         self._gone = gone
 
     def granted(self) -> None:
-        if self.home.hosted.has_deactivating:
+        assert self.cell is not None
+        if self.cell.roaming:  # the turn before it has gone outside
+            self.cell.departing = False
+            self.cell.leave_later = True
+            self.home.leave(self)
+            self.home.forget(self)
+        elif self.home.hosted.has_deactivating:
             super().granted()
         else:
             self._leave()
 
-    def in_words(self) -> str:
-        seconds = (self.home.rt.clock.now_ns() - self.started_ns) / 1e9
-        return f"the entity leaves memory, and its deactivating() has run for {seconds:.1f} s"
+    @property
+    def hook(self) -> str:
+        return "deactivating()"
 
     async def run(self) -> None:
         CURRENT.set(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from seedbed.abort import Abort
 from seedbed.adapters import EntityContext
@@ -34,11 +35,12 @@ def failure(
     context: EntityContext | None,
     *,
     started: bool,
-    hook: str = "",
+    entity: str,
+    event: str,
 ) -> Failed:
     """The status of a turn that raised: of a foreign error its class only, the rest is logged.
 
-    `hook` names the hook that raised, if it was one.
+    `entity` is its class for the log, `event` what has failed.
     """
     error = _abort_in(error) or error
     if context is not None and context.aborted is not None:
@@ -58,11 +60,11 @@ def failure(
     passed_on = onward.answer_of(call) if onward is not None else None
     if passed_on is not None:
         return passed_on
-    place = error.place if isinstance(error, WrongReply) else ""
+    place = {"place": error.place} if isinstance(error, WrongReply) and error.place else {}
     log.error(
-        f"{hook} failed" if hook else "turn failed",
-        extra={"entity_type": call.type, "key": call.key, "method": call.method}
-        | ({"place": place} if place else {}),
+        event,
+        extra={"entity": entity, "entity_type": call.type, "key": call.key, "method": call.method}
+        | place,
         exc_info=error,
     )
     if onward is not None:
@@ -78,7 +80,8 @@ def _abort_in(error: BaseException) -> Abort | None:
         return error
     if not isinstance(error, BaseExceptionGroup):
         return None
-    group: BaseExceptionGroup[BaseException] = error
+    # A check by isinstance leaves the type of what is in it unknown.
+    group = cast("BaseExceptionGroup[BaseException]", error)
     found = [_abort_in(one) for one in group.exceptions]
     return found[0] if all(found) else None
 

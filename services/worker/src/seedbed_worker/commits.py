@@ -1,7 +1,7 @@
 """What the end of a turn does to its entity: the changes are kept, or the turn is undone.
 
-Memory never runs ahead of the store. A state is written before anybody hears of it, and after a turn
-that failed it is read again if memory differs. Volatile classes have no store: what they keep is in
+Memory never runs ahead of the store. A state is written before anybody hears of it, and after a
+failed turn it is read again if memory differs. Volatile classes have no store: what they keep is in
 memory already, and a failed turn leaves that as it is.
 """
 

@@ -63,8 +63,6 @@ class WorkerConfig:
     def not_built(self) -> list[tuple[str, str]]:
         """Settings that ask for what this release does not do, with the reason to warn of."""
         found: list[tuple[str, str]] = []
-        if self.journal.read() != "none":
-            found.append(("SEEDBED_JOURNAL", "durability is not built yet: nothing is kept"))
         if self.policy is not None:
             found.append(("SEEDBED_POLICY", "policy is not built yet: nothing is denied"))
         return found

@@ -69,6 +69,7 @@ class Worker:
             services=[one.contract.service for one in self.hosted],
         )
         self.health.refusal = refusal
+        _warn_of_memory(self.hosted)
         self.host = Host(
             hosted=self.hosted,
             region=self.region,
@@ -276,6 +277,20 @@ def _load(factories: Sequence[Factory]) -> tuple[list[HostedClass], str]:
         reason = Reason.INCOMPATIBLE.value
         log.error("worker refused", extra={"reason": reason, "refusal": str(error)})
         return [], f"{reason}: {error}"
+
+
+def _warn_of_memory(hosted: list[HostedClass]) -> None:
+    """Once at the start: classes that are meant to be durable are not yet."""
+    types = sorted(one.contract.type for one in hosted if one.declared_durable)
+    if types:
+        log.warning(
+            "states kept in memory only",
+            extra={
+                "entity_types": types,
+                "why": "kept in this process's memory only until durability is built, whatever"
+                " SEEDBED_JOURNAL says: a move, a restart or a crash loses them",
+            },
+        )
 
 
 def _limits(config: WorkerConfig) -> HostLimits:

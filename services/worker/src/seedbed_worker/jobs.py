@@ -165,8 +165,13 @@ class Job(Ticket):
         seconds = (self.home.rt.clock.now_ns() - self.started_ns) / 1e9
         waits_for = self.waits_for()
         behind = f" and waits for {waits_for}" if waits_for else ""
-        name = "activated()" if self.in_hook else self.method.contract.name
+        name = self.hook or self.method.contract.name
         return f"{name} of this entity has run for {seconds:.1f} s{behind}"
+
+    @property
+    def hook(self) -> str:
+        """The hook that it runs just now; empty if none."""
+        return "activated()" if self.in_hook else ""
 
     def waits_for(self) -> str:
         """The entities that it has called and that have not answered; empty if there are none."""
@@ -221,8 +226,15 @@ class Job(Ticket):
         if isinstance(error, asyncio.CancelledError) and (self.ended or not self.home.rt.running):
             # Who still waits while the host itself stops learns that the call may have run.
             return failed(CallError(Reason.FENCED, "the worker stops"), started=True)
-        hook = "activated()" if self.in_hook else ""
-        return failure(error, self.call, self.context, started=self.began, hook=hook)
+        event = f"{self.hook} failed" if self.hook else "turn failed"
+        return failure(
+            error,
+            self.call,
+            self.context,
+            started=self.began,
+            entity=self.home.hosted.name,
+            event=event if self.began else "entity not made",
+        )
 
     def settle(self, answer: Answer) -> None:
         """End with what came of its turn, if that may leave: the memory must still be ours."""

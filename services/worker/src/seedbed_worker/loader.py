@@ -54,13 +54,12 @@ def host_class(factory: Factory) -> HostedClass:
         raise ContractError(
             f"{factory!r} is no factory: give an entity class or functools.partial(Class, …)"
         )
-    where = place(cls)
-    base, service = _service_of(cls, where)
+    base, service = _service_of(cls)
     try:
         contract = entity_contract(service)
     except ContractError as error:
-        raise ContractError(f"{where}: {error}") from error
-    _check_arguments(factory, cls, where)
+        raise ContractError(f"{place(cls)}: {error}", symbol=error.symbol) from error
+    _check_arguments(factory, cls)
     _check_attributes(cls)
     return HostedClass(
         name=f"{cls.__module__}:{cls.__qualname__}",
@@ -68,7 +67,7 @@ def host_class(factory: Factory) -> HostedClass:
         contract=contract,
         service=service,
         factory=factory,
-        state=state_factory(cls, where),
+        state=state_factory(cls),
         methods={
             contract.methods[method.name].path: _method(
                 cls, base, method, contract.methods[method.name]
@@ -81,13 +80,13 @@ def host_class(factory: Factory) -> HostedClass:
     )
 
 
-def _service_of(cls: type[AnyEntity], where: str) -> tuple[type, ServiceDescriptor]:
+def _service_of(cls: type[AnyEntity]) -> tuple[type, ServiceDescriptor]:
     """Its generated servicer and the service that this serves."""
     found = servicers(cls)
     if len(found) != 1:
         names = ", ".join(base.__name__ for base in found) or "none"
         raise ContractError(
-            f"{where}: it has {len(found)} generated servicers among its bases ({names}): an"
+            f"{place(cls)}: it has {len(found)} generated servicers among its bases ({names}): an"
             " entity is one service, as in class Cart(Entity[CartState], pb_grpc.CartServicer)"
         )
     base = found[0]
@@ -96,22 +95,24 @@ def _service_of(cls: type[AnyEntity], where: str) -> tuple[type, ServiceDescript
     service = file.services_by_name.get(base.__name__.removesuffix("Servicer"))
     if service is None:
         raise ContractError(
-            f"{where}: {messages.__name__} knows no service for {base.__name__}: generate both"
+            f"{place(cls)}: {messages.__name__} knows no service for {base.__name__}: generate both"
             " modules from the same .proto"
         )
     return base, service
 
 
-def _check_arguments(factory: Factory, cls: type[AnyEntity], where: str) -> None:
+def _check_arguments(factory: Factory, cls: type[AnyEntity]) -> None:
     """Refuse a factory that could not make an instance."""
     try:
         inspect.signature(factory).bind()
     except TypeError as error:
         if factory is not cls:
-            raise ContractError(f"{where}: its functools.partial does not fit: {error}") from error
+            raise ContractError(
+                f"{place(cls)}: its functools.partial does not fit: {error}"
+            ) from error
         module, name = cls.__module__, cls.__qualname__
         raise ContractError(
-            f"{where}: __init__ needs arguments ({error}): name a function that gives them,"
+            f"{place(cls)}: __init__ needs arguments ({error}): name a function that gives them,"
             f" SEEDBED_ENTITIES={module}:entities, made by @contextlib.asynccontextmanager, with"
             f" `yield [functools.partial({name}, …)]`"
         ) from error
@@ -131,25 +132,30 @@ def _method(
     cls: type[AnyEntity], base: type, method: MethodDescriptor, contract: MethodContract
 ) -> HostedMethod:
     name = method.name
-    where = f"{place(cls)}: method {name}"
     request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
     function: object = getattr(cls, name, None)
     if function is None or function is getattr(base, name, None):
         log.warning("method not implemented", extra={"entity": cls.__qualname__, "method": name})
         return HostedMethod(contract, request, response)
-    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
-    if code is not None:
-        where = f"{code.co_filename}:{code.co_firstlineno}: method {cls.__qualname__}.{name}"
     if method.server_streaming:
         if not inspect.isasyncgenfunction(function):
             raise ContractError(
-                f"{where} streams, so it must be an async generator: `async def` with `yield`"
-                " (context.write does not exist here)"
+                f"{_method_place(cls, function, name)} streams, so it must be an async generator:"
+                " `async def` with `yield` (context.write does not exist here)"
             )
         return HostedMethod(contract, request, response, stream=function)
     if not inspect.iscoroutinefunction(function):
-        raise ContractError(f"{where} must be `async def`{_hint(function)}")
+        raise ContractError(
+            f"{_method_place(cls, function, name)} must be `async def`{_hint(function)}"
+        )
     return HostedMethod(contract, request, response, unary=function)
+
+
+def _method_place(cls: type[AnyEntity], function: object, name: str) -> str:
+    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
+    if code is None:
+        return f"{place(cls)}: method {name}"
+    return f"{code.co_filename}:{code.co_firstlineno}: method {cls.__qualname__}.{name}"
 
 
 def _hint(function: object) -> str:

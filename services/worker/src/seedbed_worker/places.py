@@ -1,7 +1,6 @@
 """Where a class or one of its attributes stands in the user's files, for errors that name it.
 
-To find a class, its file is parsed: milliseconds, so a place is remembered (a test loads the same
-classes for each of its clusters).
+To find a class its file is parsed, which takes milliseconds: ask only when there is an error.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ import ast
 import inspect
 import textwrap
 import traceback
-from functools import lru_cache
 
 
-@lru_cache(maxsize=256)
 def place(cls: type) -> str:
     """`file:line: class Name`, as far as Python knows it."""
     try:

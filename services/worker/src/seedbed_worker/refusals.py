@@ -60,5 +60,3 @@ def unknown_method(call: EntityCall) -> HostedMethod:
         name, call.method, key, server_streaming=False, repeatable=False, read_only=True
     )
     return HostedMethod(contract, Empty, Empty)
-
-

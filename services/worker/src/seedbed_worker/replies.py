@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from types import CoroutineType
 from typing import TYPE_CHECKING
 
 from seedbed.errors import CallError, Reason
@@ -34,10 +33,9 @@ def serialise(job: Job, reply: object) -> bytes:
 def _named(reply: object) -> str:
     """What it is; if its `await` was forgotten, that, and it is given up."""
     name = type(reply).__name__
-    if isinstance(reply, CoroutineType):
-        work: CoroutineType[object, object, object] = reply
-        name = f"coroutine {work.__qualname__}()"
-        work.close()
+    if inspect.iscoroutine(reply):
+        name = f"coroutine {reply.__qualname__}()"
+        reply.close()
     elif hasattr(reply, "__await__"):
         cancel: object = getattr(reply, "cancel", None)
         if callable(cancel):

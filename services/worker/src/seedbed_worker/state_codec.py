@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -128,10 +128,9 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
         for field in dataclasses.fields(value):
             yield f".{field.name}", getattr(value, field.name)
     elif isinstance(value, Mapping):
-        mapping: Mapping[object, object] = value
-        for key, inner in mapping.items():
+        # A check by isinstance leaves the types of its parts unknown.
+        for key, inner in cast("Mapping[object, object]", value).items():
             yield f"[{key!r}]", inner
     elif isinstance(value, list | tuple | set | frozenset):
-        items: Collection[object] = value
-        for number, inner in enumerate(items):
+        for number, inner in enumerate(cast("Collection[object]", value)):
             yield f"[{number}]", inner

@@ -11,12 +11,13 @@ import msgspec
 from google.protobuf.message import Message
 
 from seedbed.entity import AnyEntity, Entity
-from seedbed.errors import ContractError
-from seedbed_worker.places import attribute_place
+from seedbed.errors import ContractError, StateError
+from seedbed_worker.places import attribute_place, place
 from seedbed_worker.sharing import same_in_both
+from seedbed_worker.state_codec import codec_of
 
 
-def state_factory(cls: type[AnyEntity], where: str) -> Callable[[], object]:
+def state_factory(cls: type[AnyEntity]) -> Callable[[], object]:
     """What makes a fresh state; tried once. Raises `ContractError`."""
     state = _entity_arguments(cls)[0]
     if isinstance(state, TypeVar):
@@ -26,22 +27,24 @@ def state_factory(cls: type[AnyEntity], where: str) -> Callable[[], object]:
         return _nothing
     if not callable(state):
         raise ContractError(
-            f"{where}: the type of its state is {state!r}: name the class itself, as in"
+            f"{place(cls)}: the type of its state is {state!r}: name the class itself, as in"
             " Entity[pb.CartState]"
         )
     name = getattr(state, "__qualname__", repr(state))
     if cls.seedbed_durable and not _can_be_kept(state):
         raise ContractError(
-            f"{where}: its state is {name}, which cannot be stored: use a protobuf message, a"
+            f"{place(cls)}: its state is {name}, which cannot be stored: use a protobuf message, a"
             " dataclass, a msgspec.Struct or None, or declare the class with durable=False"
         )
     try:
         one, other = state(), state()
     except Exception as error:
         raise ContractError(
-            f"{where}: a fresh state is {name}(), which raises {type(error).__name__}: {error}:"
-            " give every field a default"
+            f"{place(cls)}: a fresh state is {name}(), which raises {type(error).__name__}:"
+            f" {error}: give every field a default"
         ) from error
+    if cls.seedbed_durable:
+        _check_storing(cls, state, one)
     for attribute, value in same_in_both(one, other):
         raise ContractError(
             f"{attribute_place(type(one), attribute)}: {attribute} is one"
@@ -56,6 +59,16 @@ def _can_be_kept(state: object) -> bool:
     if is_dataclass(made):
         return True
     return isinstance(made, type) and issubclass(made, Message | msgspec.Struct)
+
+
+def _check_storing(cls: type[AnyEntity], state: Callable[[], object], fresh: object) -> None:
+    try:
+        codec_of(state).encode(fresh)
+    except StateError as error:
+        raise ContractError(
+            f"{place(cls)}: its state cannot be stored: {error}; or declare the class with"
+            " durable=False"
+        ) from error
 
 
 def _nothing() -> None:

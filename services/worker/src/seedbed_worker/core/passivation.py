@@ -89,7 +89,9 @@ class Ages(Generic[N]):
             if oldest is None or oldest[0] > since:
                 break
             self._pop()
-            found.append(self._live[oldest[1]])
+            entity = self._live[oldest[1]]
+            if not found or found[-1] is not entity:  # an earlier life may have left the same key
+                found.append(entity)
         return found
 
     def oldest(self, now_ns: int) -> N | None:
