@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import client, dispatch, kit, servers
+from benchmarks import client, dispatch, kit, onward, servers
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).parent / "results"
@@ -26,6 +26,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(servers.measure(report, chosen.rounds, chosen.seconds))
         runner.run(client.measure(report, chosen.rounds, chosen.seconds))
+        runner.run(onward.measure(report, chosen.rounds, chosen.seconds))
     dispatch.measure(report)
     kit.measure(report)
     print(report.table())

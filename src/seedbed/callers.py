@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import grpc.aio  # only named: who makes calls need not load it
 
     from seedbed.client_calls import UnaryCall
-    from seedbed.client_session import ClientSession, GivenMetadata, Method
+    from seedbed.client_session import ClientSession
 
 
 AnyCall: TypeAlias = "UnaryCall[Any, Any]"  # whatever its messages are
@@ -28,10 +28,8 @@ class Caller(Protocol):
         """A call was made, though it may not leave yet; None: a stream."""
         ...
 
-    def entity_call(
-        self, method: Method, request: bytes, deadline_ns: int | None, metadata: GivenMetadata
-    ) -> EntityCall:
-        """What goes over the Link; raises `CallError` for what must not leave."""
+    def prepare(self, call: EntityCall) -> None:
+        """Fill in the caller's part; raises `CallError` for a call that must not leave."""
         ...
 
     def forget(self, ready: Callable[[], None]) -> None:

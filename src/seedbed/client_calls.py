@@ -69,9 +69,8 @@ class _Call(Generic[Req, Res]):
                 self._wait(request, metadata)
                 return
             self._method = method = session.method(self.path)
-            self.call = call = self._caller.entity_call(
-                method, request, self._deadline_ns, metadata
-            )
+            self.call = call = session.address(method, request, self._deadline_ns, metadata)
+            self._caller.prepare(call)
         except CallError as error:
             self._ended(failed(error))
             return

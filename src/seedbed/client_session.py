@@ -172,13 +172,10 @@ class ClientSession:
     def made(self, call: object) -> None:
         """A client does not ask what becomes of its calls."""
 
-    def entity_call(
-        self, method: Method, request: bytes, deadline_ns: int | None, metadata: GivenMetadata
-    ) -> EntityCall:
-        call = self.address(method, request, deadline_ns, metadata)
+    def prepare(self, call: EntityCall) -> None:
+        """Every call has an id."""
         if not call.request_id:
             call.request_id = self._ids.mint()
-        return call
 
     def lets(self, call: object) -> bool:
         """Every call leaves at once."""

@@ -29,14 +29,29 @@ class RequestIds:
         return _text(self._clock.wall_ms(), self._random.getrandbits(74))
 
 
-def derived_id(at_ms: int, *parts: str) -> str:
-    """The id that follows from these parts, with a time (ms since 1970); for other parts another.
+class DerivedIds:
+    """Ids that follow from whose they are (`owner`) and what they name; all carry one time.
 
-    Every part goes in with its length, so that no two lists of parts are the same bytes.
+    For the same owner, name and time the same id, for others another.
     """
-    text = "".join(f"{len(part)}:{part}" for part in parts)
-    digest = blake2b(text.encode(errors="surrogatepass"), digest_size=10, person=b"seedbed-onward")
-    return _text(at_ms, int.from_bytes(digest.digest(), "big") & (1 << 74) - 1)
+
+    __slots__ = ("_at_ms", "_hash")
+
+    def __init__(self, at_ms: int, *owner: str) -> None:
+        self._at_ms = at_ms
+        self._hash = blake2b(_bytes(owner), digest_size=10, person=b"seedbed-onward")
+
+    def of(self, *name: str) -> str:
+        """The id of what this names."""
+        digest = self._hash.copy()
+        digest.update(_bytes(name))
+        return _text(self._at_ms, int.from_bytes(digest.digest(), "big") & (1 << 74) - 1)
+
+
+def _bytes(parts: tuple[str, ...]) -> bytes:
+    # Each with its length, so that no two lists of parts are the same bytes.
+    text = "".join([f"{len(part)}:{part}" for part in parts])
+    return text.encode(errors="surrogatepass")
 
 
 def minted_at_ms(request_id: str) -> int | None:

@@ -234,6 +234,10 @@ async def test_a_cancelled_stream_is_a_lost_one_and_no_cancelled_task(kind: Kind
     async with serving(kind, Table(M=BidiMethod(relay))) as (_, connection):
         stream = connection.bidi("/test.S/M")
         await stream.opened()
+        await stream.write(b"1")
+        assert await stream.read() == b"1"
+        await stream.write(b"2")
+        await asyncio.sleep(0.02)  # its echo may be here
         stream.cancel()
         with pytest.raises(Disconnected):
             await stream.read()

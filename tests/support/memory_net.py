@@ -47,6 +47,7 @@ class MemoryNet(Transport):
     tasks: asyncio.TaskGroup
     listening: dict[str, Methods] = field(default_factory=dict[str, Methods])
     dialled: list[str] = field(default_factory=list[str])
+    streams: list[tuple[str, _Duplex]] = field(default_factory=list["tuple[str, _Duplex]"])
 
     def server(self, *methods: Methods) -> Server:
         raise NotImplementedError
@@ -54,6 +55,13 @@ class MemoryNet(Transport):
     def connect(self, address: str) -> Connection:
         self.dialled.append(address)
         return _Connection(self, address)
+
+    def cut(self, address: str) -> None:
+        """Break all streams to an address; it goes on listening."""
+        for known, stream in self.streams:
+            if known == address:
+                stream.cancel()
+        self.streams = [(known, stream) for known, stream in self.streams if known != address]
 
 
 @dataclass
@@ -88,6 +96,7 @@ class _Duplex(Duplex):
         if not isinstance(method, BidiMethod | ServerStreamMethod):
             raise Disconnected(14, "connection refused", reached=False)
         self._task = self._net.tasks.create_task(self._serve(method))
+        self._net.streams.append((self._address, self))
 
     async def write(self, message: bytes) -> None:
         if self._task is None:

@@ -6,7 +6,10 @@ Only in tests: it serialises each state twice a turn.
 from __future__ import annotations
 
 import warnings
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
+from functools import wraps
 
 import grpc
 from google.protobuf.message import Message
@@ -41,21 +44,42 @@ class Watch:
         )
 
     def _method(self, hosted: HostedClass, method: HostedMethod, codec: StateCodec) -> HostedMethod:
-        unary = method.unary
-        if unary is None:
-            return method
         name = f"{hosted.cls.__qualname__}.{method.contract.name}"
 
-        async def watched(entity: AnyEntity, request: Message, context: EntityContext) -> object:
-            before, seq = _bytes_of(entity, codec), entity.seedbed_seq
-            reply = await unary(entity, request, context)
-            # A new seq: it has left its turn in between, and kept something then.
-            quiet = entity.seedbed_seq == seq and context.aborted is None and not _asked()
-            if quiet and _bytes_of(entity, codec) != before:
+        def check(entity: AnyEntity, before: tuple[int, bytes]) -> None:
+            # With another seq something was kept meanwhile, of this turn or of others.
+            if _mark(entity, codec) != before and entity.seedbed_seq == before[0] and not _asked():
                 self._warn(name, read_only=method.contract.read_only)
-            return reply
 
-        return replace(method, unary=watched)
+        unary, stream = method.unary, method.stream
+        if unary is not None:
+
+            @wraps(unary)  # so that errors name the user's lines
+            async def watched(
+                entity: AnyEntity, request: Message, context: EntityContext
+            ) -> object:
+                before = _mark(entity, codec)
+                reply = await unary(entity, request, context)
+                if context.aborted is None:
+                    check(entity, before)
+                return reply
+
+            return replace(method, unary=watched)
+        if stream is not None:
+
+            @wraps(stream)
+            async def watched_stream(
+                entity: AnyEntity, request: Message, context: EntityContext
+            ) -> AsyncGenerator[object]:
+                async with aclosing(stream(entity, request, context)) as items:
+                    before = _mark(entity, codec)
+                    async for item in items:
+                        check(entity, before)
+                        yield item
+                        before = _mark(entity, codec)
+
+            return replace(method, stream=watched_stream)
+        return method
 
     def _warn(self, name: str, *, read_only: bool) -> None:
         if name in self._warned:
@@ -76,8 +100,9 @@ def _asked() -> bool:
     return isinstance(job, Job) and job.change is not None
 
 
-def _bytes_of(entity: AnyEntity, codec: StateCodec) -> bytes:
+def _mark(entity: AnyEntity, codec: StateCodec) -> tuple[int, bytes]:
+    """What is kept of the entity, and what would be if it were saved now."""
     try:
-        return codec.encode(entity.state)
+        return entity.seedbed_seq, codec.encode(entity.state)
     except StateError:
-        return b""  # `save` says what is wrong with it
+        return entity.seedbed_seq, b""  # `save` says what is wrong with it

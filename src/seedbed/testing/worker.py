@@ -13,6 +13,7 @@ from seedbed.routing import Owner, ShardTable
 from seedbed.service.metrics import Metrics
 from seedbed.testing.calls import KitSession
 from seedbed.testing.memory_transport import MemoryTransport
+from seedbed.testing.patience import PATIENCE_S
 from seedbed_seed.core.membership import Status, Worker
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
@@ -108,7 +109,8 @@ class KitWorker:
         self._server.stop_listening()
         self._server.cut()
         self.stop()
-        await asyncio.wait(self._running)
+        # A turn that does not heed its cancellation goes on, without effect.
+        await asyncio.wait(self._running, timeout=PATIENCE_S)
 
     def stop(self) -> None:
         """Let its tasks end."""

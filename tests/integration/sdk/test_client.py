@@ -147,6 +147,45 @@ async def test_without_a_seed_a_call_ends_at_its_deadline_and_says_so() -> None:
         assert reason(error) == Reason.SEED_NOT_READY.value
 
 
+async def test_calls_that_wait_for_the_first_routes_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEEDBED_PARKED_CALLS", "2")
+    async with calling(f"127.0.0.1:{free_port()}") as (stub, _):
+        waiting = [stub.Get(pb.Person(name="ann"), timeout=10) for _ in range(2)]
+        error = await refusal(stub.Get(pb.Person(name="ann"), timeout=10))
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert reason(error) == Reason.OVERLOADED.value
+        assert "SEEDBED_PARKED_CALLS" in (error.details() or "")
+        waiting[0].cancel()
+        waiting.append(stub.Get(pb.Person(name="ann"), timeout=10))
+        assert not waiting[-1].done()
+
+
+async def test_what_is_too_large_or_named_too_long_is_refused_before_it_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SEEDBED_MAX_MESSAGE_BYTES", "2048")
+    worker = LinkWorker()
+    async with census(worker) as stub:
+        person = pb.Person(name="ann")
+        error = await refusal(stub.Get(pb.Person(name="x" * 2048), timeout=5))
+        assert reason(error) == Reason.TOO_LARGE.value
+        error = await refusal(stub.Get(person, timeout=5, metadata=once("x" * 256)))
+        assert reason(error) == Reason.BAD_REQUEST.value
+        assert "255" in (error.details() or "")
+        assert worker.calls == []
+
+
+async def test_a_client_is_opened_once() -> None:
+    client = Client(f"127.0.0.1:{free_port()}")
+    async with client:
+        with pytest.raises(RuntimeError, match="open already"):
+            await client.__aenter__()
+    async with client as channel:  # but again after its end
+        assert channel.get_state() is grpc.ChannelConnectivity.CONNECTING
+
+
 async def test_a_call_waits_for_the_first_seed_and_goes_to_whichever_is_up() -> None:
     worker = LinkWorker()
     port = free_port()

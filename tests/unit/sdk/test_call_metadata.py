@@ -6,7 +6,7 @@ from random import Random
 from uuid import UUID
 
 from seedbed.metadata import CallMetadata, read_metadata
-from seedbed.request_ids import RequestIds, minted_at_ms
+from seedbed.request_ids import DerivedIds, RequestIds, minted_at_ms
 from seedbed.retry import CAP_S, backoff_s
 from tests.unit.sdk.fake_network import ManualClock
 
@@ -49,6 +49,21 @@ def test_ids_are_uuids_of_version_7_that_carry_their_time() -> None:
 def test_a_callers_own_key_carries_no_time() -> None:
     assert minted_at_ms("order-17") is None
     assert minted_at_ms("x" * 12 + "7" + "x" * 19) is None
+
+
+def test_a_derived_id_follows_from_its_parts_and_carries_its_time() -> None:
+    made = DerivedIds(1_700_000_000_000, "order", "o-1").of("account", "0")
+    assert made == DerivedIds(1_700_000_000_000, "order", "o-1").of("account", "0")
+    assert UUID(made).version == 7
+    assert UUID(made).variant == "specified in RFC 4122"
+    assert minted_at_ms(made) == 1_700_000_000_000
+
+
+def test_other_parts_make_other_ids_wherever_their_borders_are() -> None:
+    names = [("a", "bc"), ("ab", "c"), ("abc",), ("abc", ""), ("", "abc"), ("1:a", "bc")]
+    names += [(odd, "é") for odd in ("\ud800", "\x00")]
+    ids = [DerivedIds(0, owner, "x").of(*name) for name in names for owner in ("one", "two")]
+    assert len(set(ids)) == 2 * len(names)
 
 
 def test_waits_grow_up_to_a_second_and_may_be_short() -> None:

@@ -83,7 +83,6 @@ NO_EVENT: Never = cast("Never", None)
 """Cart has no events, and what is called with it must not look."""
 
 LATER: dict[str, Callable[[Cart], object]] = {
-    "self.channel": lambda cart: cart.channel,
     "emit()": lambda cart: cart.emit(NO_EVENT),
     "apply()": lambda cart: cart.apply(NO_EVENT),
     "remind()": lambda cart: cart.remind(cart.noop, after=timedelta(1)),

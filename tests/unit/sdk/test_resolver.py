@@ -219,7 +219,7 @@ async def test_methods_are_known_from_the_first_snapshot_on() -> None:
 def call(it: ClientSession, timeout: float) -> asyncio.Future[Replied | Failed]:
     """A call of the one shard, whose owner does not answer."""
     request = census_pb2.Person(name="ann").SerializeToString()
-    made = it.entity_call(it.method(GET), request, it.deadline_ns(timeout, stream=False), None)
+    made = it.address(it.method(GET), request, it.deadline_ns(timeout, stream=False), None)
     return it.router.submit(made, repeatable=True, read_only=True).future
 
 

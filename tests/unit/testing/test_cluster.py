@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from functools import partial
+from typing import assert_type
 
 import grpc
 import pytest
@@ -140,6 +141,11 @@ async def test_factories_give_constructor_arguments() -> None:
     async with cluster(partial(Named, "ours")) as c:
         assert (await rpc.AccountStub(c.channel).Get(account("a"))).worker == "ours"
         assert (await c.state(Named, "a")).cents == 0
+
+
+async def test_state_has_the_type_that_the_class_declares() -> None:
+    async with cluster(Account) as c:
+        assert_type(await c.state(Account, "a"), pb.AccountState)
 
 
 async def test_wrong_arguments_are_refused_in_words() -> None:

@@ -121,6 +121,7 @@ async def test_without_any_worker_calls_wait_and_then_say_so() -> None:
         await c.kill(0)
         call = accounts.Get(account("a"))
         await c.advance(timedelta(seconds=11))
+        assert call.done()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         assert reason(caught.value) == "NO_WORKERS"

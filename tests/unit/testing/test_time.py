@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -164,6 +165,25 @@ async def test_one_that_does_not_end_is_left_running_with_a_warning() -> None:
             await c.advance(IDLE * 2)
         await c.advance(timedelta(seconds=1))  # it is not waited for a second time
         Stuck.gate.set()
+
+
+async def test_a_turn_that_does_not_heed_its_end_is_warned_of_once() -> None:
+    class Stubborn(Account):
+        async def Act(self, request: pb.ActRequest, context: ServicerContext) -> pb.Balance:
+            while not self.gate.is_set():
+                with suppress(asyncio.CancelledError):
+                    await self.gate.wait()
+            return self.balance()
+
+    async with cluster(Stubborn) as c:
+        call = rpc.AccountStub(c.channel).Act(act("a", "wait"), timeout=5)
+        try:
+            with pytest.warns(StillRunning, match=r"account/a: Act\(\) is still running"):
+                await c.advance(timedelta(seconds=6))
+            assert call.done()  # for its caller it is over
+            await c.advance(timedelta(seconds=6))
+        finally:
+            Stubborn.gate.set()
 
 
 async def test_a_turn_that_waits_in_line_begins_when_the_one_before_it_is_cut_off() -> None:

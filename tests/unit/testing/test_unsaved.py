@@ -66,10 +66,42 @@ class Careless(Entity[Total], rpc.AccountServicer):
     async def Watch(
         self, request: pb.AccountRef, context: ServicerContext
     ) -> AsyncIterator[pb.Balance]:
-        yield await self.Get(request, context)
+        self.state.cents += 1
+        yield pb.Balance(cents=self.state.cents)
 
 
 async def test_a_read_only_method_is_told_so() -> None:
     async with cluster(Careless) as c:
         with pytest.warns(UnsavedChange, match=r"Careless\.Get is read-only and changed"):
             await rpc.AccountStub(c.channel).Get(account("a"))
+
+
+async def test_a_stream_is_told_so_too() -> None:
+    async with cluster(Careless) as c:
+        with pytest.warns(UnsavedChange, match=r"Careless\.Watch is read-only and changed"):
+            async for _ in rpc.AccountStub(c.channel).Watch(account("a")):
+                pass
+
+
+async def test_a_stream_that_sees_the_changes_of_others_is_right() -> None:
+    async with cluster(Account) as c:
+        accounts = rpc.AccountStub(c.channel)
+        balances = aiter(accounts.Watch(account("a")))
+        for cents in range(3):
+            assert (await anext(balances)).cents == cents
+            await accounts.Post(posting("a", 1))
+
+
+async def test_the_watch_does_not_hide_where_a_method_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Wrong(Account):
+        async def Get(self, request: pb.AccountRef, context: ServicerContext) -> pb.Balance:
+            return "no balance"  # type: ignore[return-value] # what the test is about
+
+    async with cluster(Wrong) as c:
+        with pytest.raises(grpc.aio.AioRpcError, match="returned str, expected"):
+            await rpc.AccountStub(c.channel).Get(account("a"))
+    assert [__file__ in str(vars(one).get("place")) for one in caplog.records if one.exc_info] == [
+        True
+    ]

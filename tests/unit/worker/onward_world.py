@@ -37,7 +37,7 @@ from tests.support.memory_net import MemoryNet
 from tests.unit.worker.host_world import SECOND, SHARDS, FakeClock, NoMetrics, Total
 
 WAIT_S = 10.0
-LEASE_NS = 3600 * SECOND
+LEASE_NS = 1_000_000 * SECOND
 SEED = "seed:1"
 CONTRACT = replace(
     contract.contract_of(pb.DESCRIPTOR.services_by_name["Probe"]), shard_count=SHARDS

@@ -175,7 +175,7 @@ class Job(Ticket):
 
     def waits_for(self) -> str:
         """The entities that it has called and that have not answered; empty if there are none."""
-        return ""
+        return self.onward.waits_for() if self.onward is not None else ""
 
     def cancel(self) -> None:
         """Nobody waits for it any more (it has ended): stop what there is of it."""
@@ -248,6 +248,7 @@ class Job(Ticket):
                 answer = replace(answer, epoch=self.shard.epoch)
             if self.onward is not None:
                 self.onward.turn_ended()
+                self.onward = None  # they hold each other
         self.end(answer)
 
     # What user code asks of its turn.
@@ -268,12 +269,11 @@ class Job(Ticket):
 
     @property
     def is_outside(self) -> bool:
-        """It is between two of its turns, in a block that may call entities."""
         return self.absence is not None and self.absence.ongoing
 
     @property
     def was_outside(self) -> bool:
-        """It has left a turn by such a block."""
+        """It has left a turn by `outside()`, so that something of it may be kept."""
         return self.absence is not None
 
     @property

@@ -16,9 +16,9 @@ import grpc.aio
 from seedbed.callers import AnyCall
 from seedbed.calls import EntityCall, Failed
 from seedbed.client_channel import Channel
-from seedbed.client_session import ClientSession, GivenMetadata, Method
+from seedbed.client_session import ClientSession
 from seedbed.errors import CallError, Reason
-from seedbed.request_ids import derived_id, minted_at_ms
+from seedbed.request_ids import DerivedIds, minted_at_ms
 from seedbed.turn import CURRENT
 from seedbed_worker.core.first_attempts import FirstAttempts
 from seedbed_worker.jobs import Job
@@ -58,7 +58,13 @@ class Onward:
                 " hooks, in tasks that end within their turn (asyncio.TaskGroup), and in"
                 " `async with self.outside():`"
             )
-        asyncio.get_running_loop()  # raises: in a thread, nobody would carry the call
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "a call through self.channel in a thread, where nobody would carry it: make it in"
+                " the turn, before or after asyncio.to_thread"
+            ) from None
         calls = job.onward
         if calls is None or calls.in_hook is not job.in_hook:
             if calls is not None:
@@ -72,7 +78,7 @@ class TurnCalls:
     """What one call's turns call (a hook's apart): the `Caller` of those calls."""
 
     __slots__ = (
-        "_counts", "_forgotten", "_job", "_left", "_onward", "_queue", "_under_way",
+        "_counts", "_forgotten", "_ids", "_job", "_left", "_onward", "_queue", "_under_way",
         "begun", "in_hook",
     )  # fmt: skip
 
@@ -81,6 +87,7 @@ class TurnCalls:
         self._job = job
         self._counts: dict[tuple[str, str, str], int] = {}
         """Calls without a name, by what they call."""
+        self._ids: DerivedIds | None = None
         self._under_way: dict[AnyCall, bool] = {}
         """Those with one reply; whether they have left."""
         self._left = 0
@@ -134,16 +141,14 @@ class TurnCalls:
     def made(self, call: AnyCall | None) -> None:
         self.begun += 1
         if call is not None:
-            self._under_way[call] = False
             call.when_ended(partial(self._ended, call))
+            self._under_way[call] = False
 
     def forget(self, ready: Callable[[], None]) -> None:
         """Nothing: a call that ends before there are routes is counted like all others."""
 
-    def entity_call(
-        self, method: Method, request: bytes, deadline_ns: int | None, metadata: GivenMetadata
-    ) -> EntityCall:
-        call = self._onward.session.address(method, request, deadline_ns, metadata)
+    def prepare(self, call: EntityCall) -> None:
+        """Its id, its trace, and who waits for it; a call to one of those is refused."""
         mine = self._job.call
         if not call.request_id:
             call.request_id = self._derive(call)
@@ -160,7 +165,6 @@ class TurnCalls:
                 " Make one of these calls in `async with self.outside():`, or later, from a"
                 " reminder",
             )
-        return call
 
     def lets(self, call: AnyCall) -> bool:
         """At most SEEDBED_ONWARD_CALLS are under way for a turn; the others wait in line."""
@@ -175,7 +179,7 @@ class TurnCalls:
         return onward_error(outcome, self, _target(call, path))
 
     def _ended(self, call: AnyCall) -> None:
-        if not call.asked:
+        if not call.asked and (self._forgotten is None or self._forgotten.asked):
             self._forgotten = call
         if self._under_way.pop(call):
             self._left -= 1
@@ -190,20 +194,25 @@ class TurnCalls:
         job = self._job
         if self.in_hook or job.streaming:  # never run again as the same turn
             return self._onward.session.mint()
+        ids = self._ids
+        if ids is None:
+            ids = self._ids = self._ids_of_turn()
         place = (call.type, call.key, call.method)
         ordinal = self._counts.get(place, 0)
         self._counts[place] = ordinal + 1
-        mine = job.call
+        return ids.of(*place, str(ordinal))
+
+    def _ids_of_turn(self) -> DerivedIds:
+        rt, mine = self._job.home.rt, self._job.call
         if not mine.request_id:
-            mine.request_id = job.home.rt.request_ids.mint()
+            mine.request_id = rt.request_ids.mint()
         at_ms = minted_at_ms(mine.request_id)
         if at_ms is None:
-            clock = job.home.rt.clock
-            started_ms = clock.wall_ms() - (clock.now_ns() - job.started_ns) // 1_000_000
-            turn = (mine.type, mine.key, mine.request_id)
-            at_ms = self._onward.first_attempts.at_ms(turn, started_ms)
-        who = (mine.type, mine.key, mine.method, mine.request_id)
-        return derived_id(at_ms, *who, *place, str(ordinal))
+            ago_ms = (rt.clock.now_ns() - self._job.started_ns) // 1_000_000
+            at_ms = self._onward.first_attempts.at_ms(
+                (mine.type, mine.key, mine.request_id), rt.clock.wall_ms() - ago_ms
+            )
+        return DerivedIds(at_ms, mine.type, mine.key, mine.method, mine.request_id)
 
 
 def _target(call: EntityCall | None, path: str) -> str:

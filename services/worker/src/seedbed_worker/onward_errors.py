@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc.aio
 
 from seedbed.calls import EntityCall, Failed
 from seedbed.client_outcomes import trailing_of
 from seedbed.grpc_codes import code_of_number
-from seedbed.status import reason_of
+from seedbed.status import reason
 
 if TYPE_CHECKING:
     from seedbed_worker.onward import TurnCalls  # it makes these errors
@@ -30,8 +30,7 @@ class OnwardError(grpc.aio.AioRpcError):
     @property
     def reason(self) -> str:
         """Seedbed's reason; empty if it is the other entity's own status."""
-        reason = self.outcome.reason or reason_of(self.outcome.details)
-        return reason.value if reason is not None else ""
+        return reason(self)
 
     def answer_of(self, call: EntityCall) -> Failed | None:
         """What answers a call whose turn did not catch this: the same, if nothing is half done."""
@@ -55,8 +54,7 @@ class OnwardError(grpc.aio.AioRpcError):
     def in_words(self) -> str:
         """For the caller of the entity: it knows neither the other one nor its messages."""
         code = code_of_number(self.outcome.code).name
-        reason = self.reason
-        why = f" ({reason}: {self.outcome.message})" if reason else ""
+        why = f" ({self.reason}: {self.outcome.message})" if self.reason else ""
         return f"the call to {self.target} ended with {code}{why}"
 
 
@@ -74,7 +72,8 @@ def onward_error(outcome: Failed, turn: TurnCalls, target: str) -> OnwardError:
 
 def onward_error_in(error: BaseException) -> OnwardError | None:
     """The error itself, or the one that a task group has wrapped."""
-    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())  # an exception group has
-    if len(inner) == 1:
-        return onward_error_in(inner[0])
-    return error if isinstance(error, OnwardError) else None
+    if not isinstance(error, BaseExceptionGroup):
+        return error if isinstance(error, OnwardError) else None
+    # A check by isinstance leaves the type of what is in it unknown.
+    inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return onward_error_in(inner[0]) if len(inner) == 1 else None
