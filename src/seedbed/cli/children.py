@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO
 
+from seedbed.cli.logline import fields_of
 from seedbed.clock import SystemClock
 
 _LAUNCHER = Path(__file__).with_name("child.py")
@@ -20,6 +21,10 @@ _TICK_S = 0.05
 _LAST_LINES = 15
 _LOUD = ("error", "critical")
 """Levels of log lines that are shown at once."""
+_LOUD_OF_WORKERS = ("warning", *_LOUD)
+"""Workers warn of what user code does wrong: show that too."""
+_FOR_GOOD = "INCOMPATIBLE"
+"""A worker that is refused for this reason would be refused again."""
 
 
 class Interrupted(Exception):
@@ -43,6 +48,9 @@ class Child:
         self.process = process
         self.log = log
         self.ready: Mapping[str, str] | None = None
+        self.refusal = ""
+        """Why it is refused for good."""
+        self._loud = _LOUD_OF_WORKERS if name.startswith("worker") else _LOUD
         self.last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._reader: BinaryIO = log.open("rb")
         self._reader.seek(0, os.SEEK_END)
@@ -66,8 +74,11 @@ class Child:
                 self.ready = json.loads(line.removeprefix("READY "))
                 continue
             self.last_lines.append(line)
-            if any(f'"level": "{level}"' in line for level in _LOUD):
+            if any(f'"level": "{level}"' in line for level in self._loud):
                 loud.append(line)
+                said = fields_of(line)
+                if said.get("event") == "worker refused" and said.get("reason") == _FOR_GOOD:
+                    self.refusal = str(said.get("refusal", ""))
         return loud
 
     def send(self, number: signal.Signals) -> None:
@@ -140,6 +151,9 @@ class Children:
             for child in list(waiting):
                 if ready(child):
                     waiting.remove(child)
+                elif child.refusal:
+                    child.last_lines.clear()  # the refusal says it all
+                    raise Failed(child, child.refusal)
                 elif (code := child.code()) is not None:
                     child.read()
                     raise Failed(child, f"ended with {describe(code)} before it was ready")

@@ -19,6 +19,7 @@ from seedbed.cli import INSTALL, etcd_program
 from seedbed.cli.children import Child, Children, Failed, Interrupted, describe
 from seedbed.cli.etcd_program import EtcdServer
 from seedbed.cli.failure import EXIT_FAILED, EXIT_USAGE, Form, refused, show, wrong_usage
+from seedbed.cli.logline import for_people
 from seedbed.cli.reflection import Reflection
 from seedbed.cli.sample import Sample, sample
 from seedbed.settings import Reader, addresses
@@ -91,7 +92,8 @@ class Story:
 
     def said(self, child: Child, line: str) -> None:
         """A line of a log that people should see now."""
-        print(f"{child.name}: {line}", file=sys.stderr, flush=True)
+        text = line if self._form is Form.JSON else for_people(line)
+        print(f"{child.name}: {text}", file=sys.stderr, flush=True)
 
     def ended(self, child: Child) -> None:
         code = child.code() or 0

@@ -90,6 +90,39 @@ async def test_a_cluster_without_etcd_keeps_its_state_in_the_seed(tmp_path: Path
         assert (await run.end())[0] == 0
 
 
+NO_ENTITY = """
+from seedbed import Entity
+from thermostat.v1 import thermostat_pb2 as pb, thermostat_pb2_grpc as pb_grpc
+
+class Thermostat(Entity[pb.ThermostatState], pb_grpc.ThermostatServicer):
+    def Report(self, request, context):
+        return pb.Status()
+"""
+
+
+async def test_a_class_that_cannot_be_an_entity_ends_it_and_says_where(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text(NO_ENTITY)
+    arguments = ("--entities", "wrong", "--free-ports", "--workers", "1")
+    async with up(tmp_path, *arguments, SEEDBED_ETCD="memory") as run:
+        code, errors = await run.end()
+        assert code == 1
+        failure = json.loads(errors.splitlines()[-1])
+        assert failure["message"].startswith(f"worker-1: {tmp_path}/wrong.py:6: method")
+        assert "must be `async def`" in failure["message"]
+
+
+async def test_what_workers_warn_of_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text(NO_ENTITY.replace("def Report", "async def Report"))
+    arguments = ("--entities", "half", "--free-ports", "--workers", "1")
+    async with up(tmp_path, *arguments, SEEDBED_ETCD="memory") as run:
+        await cluster(run)
+        run.process.send_signal(signal.SIGINT)
+        code, errors = await run.end()
+        assert code == 0
+        warned = [line for line in errors.splitlines() if '"method not implemented"' in line]
+        assert len(warned) == 4
+
+
 async def test_entities_that_are_not_there_are_wrong_usage(tmp_path: Path) -> None:
     arguments = ("--entities", "no.such.module", "--free-ports", "--workers", "1")
     async with up(tmp_path, *arguments, SEEDBED_ETCD="memory") as run:

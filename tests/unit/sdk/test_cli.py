@@ -87,6 +87,9 @@ class Thermostat(pb_grpc.ThermostatServicer):
     def SetTarget(self, request: pb.Target, context: grpc.ServicerContext) -> pb.Status:
         return pb.Status(device_id=request.device_id, target_celsius=request.celsius)
 
+    def Retire(self, request: pb.DeviceRef, context: grpc.ServicerContext) -> pb.Status:
+        return pb.Status(device_id=request.device_id)
+
     def Watch(self, request: pb.DeviceRef, context: grpc.ServicerContext) -> Iterator[pb.Status]:
         owner = dict(context.invocation_metadata()).get("owner", "")
         yield pb.Status(device_id=request.device_id, worker=str(owner))
@@ -211,6 +214,7 @@ def test_a_unary_call_prints_its_reply(seed: str) -> None:
         "readings": 0,
         "heating": False,
         "worker": "",
+        "online": False,
     }
     text = run(["call", f"{THERMOSTAT}/Report", '{"deviceId": "kitchen"}'], seed).stdout
     assert '\n  "device_id": "kitchen",\n' in text

@@ -104,6 +104,12 @@ async def test_reflection_lists_the_users_services_and_our_own() -> None:
         assert "seedbed.v1.Admin" in names
 
 
+async def test_reflection_knows_the_details_of_our_errors() -> None:
+    async with desk() as seed:
+        answer = Reflection(seed.view).answer(Ask(file_containing_symbol="google.rpc.ErrorInfo"))
+        assert answer.file_descriptor_response.file_descriptor_proto
+
+
 def builds(seed: Desk) -> int:
     known = seed.view.contracts.get("cup")
     return len(known.message.descriptor_sets) if known is not None else 0

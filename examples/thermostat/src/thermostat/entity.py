@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, timedelta
 
 import grpc
 
@@ -11,6 +12,8 @@ from thermostat.v1 import thermostat_pb2 as pb
 from thermostat.v1 import thermostat_pb2_grpc as pb_grpc
 
 COLDEST, WARMEST = -60.0, 60.0
+SILENT = timedelta(minutes=5)
+"""A device that says nothing for so long is offline."""
 
 
 class Thermostat(Entity[pb.ThermostatState], pb_grpc.ThermostatServicer):
@@ -20,6 +23,7 @@ class Thermostat(Entity[pb.ThermostatState], pb_grpc.ThermostatServicer):
         check(request.celsius)
         self.state.celsius = request.celsius
         self.state.readings += 1
+        self.state.reported_at.FromDatetime(self.turn.now)
         if request.owner_name:
             self.state.owner_name = request.owner_name
         self.save()
@@ -34,6 +38,11 @@ class Thermostat(Entity[pb.ThermostatState], pb_grpc.ThermostatServicer):
         self.save()
         return self.status()
 
+    async def Retire(self, request: pb.DeviceRef, context: ServicerContext) -> pb.Status:
+        if self.exists:
+            self.delete()
+        return self.status()
+
     async def Watch(
         self, request: pb.DeviceRef, context: ServicerContext
     ) -> AsyncIterator[pb.Status]:
@@ -41,7 +50,7 @@ class Thermostat(Entity[pb.ThermostatState], pb_grpc.ThermostatServicer):
             yield self.status()
 
     def status(self) -> pb.Status:
-        return pb.Status(
+        status = pb.Status(
             device_id=self.key,
             celsius=self.state.celsius,
             target_celsius=self.state.target_celsius,
@@ -49,6 +58,11 @@ class Thermostat(Entity[pb.ThermostatState], pb_grpc.ThermostatServicer):
             heating=self.state.celsius < self.state.target_celsius,
             worker=self.turn.worker,
         )
+        if self.state.HasField("reported_at"):
+            status.reported_at.CopyFrom(self.state.reported_at)
+            at = self.state.reported_at.ToDatetime(tzinfo=UTC)
+            status.online = self.turn.now - at < SILENT
+        return status
 
 
 def check(celsius: float) -> None:

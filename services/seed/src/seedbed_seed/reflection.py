@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import DESCRIPTOR as ERROR_DETAILS
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -165,6 +166,7 @@ def _own_files() -> Files:
     files: dict[str, descriptor_pb2.FileDescriptorProto] = {}
     waiting = [admin_pb2.DESCRIPTOR, cluster_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR]
     waiting.append(reflection_pb2.DESCRIPTOR)
+    waiting.append(ERROR_DETAILS)  # tools show by it why a call was refused
     while waiting:
         file = waiting.pop()
         if file.name not in files:

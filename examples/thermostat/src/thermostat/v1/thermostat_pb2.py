@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from seedbed.v1 import options_pb2 as seedbed_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ethermostat/v1/thermostat.proto\x12\rthermostat.v1\x1a\x18seedbed/v1/options.proto\"$\n\tDeviceRef\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\"L\n\x07Reading\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x01\x12\x17\n\nowner_name\x18\x03 \x01(\tB\x03\x80\x01\x01\"2\n\x06Target\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x01\"w\n\x06Status\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x01\x12\x16\n\x0etarget_celsius\x18\x03 \x01(\x01\x12\x10\n\x08readings\x18\x04 \x01(\r\x12\x0f\n\x07heating\x18\x05 \x01(\x08\x12\x0e\n\x06worker\x18\x06 \x01(\t\"e\n\x0fThermostatState\x12\x0f\n\x07\x63\x65lsius\x18\x01 \x01(\x01\x12\x16\n\x0etarget_celsius\x18\x02 \x01(\x01\x12\x10\n\x08readings\x18\x03 \x01(\r\x12\x17\n\nowner_name\x18\x04 \x01(\tB\x03\x80\x01\x01\x32\x95\x02\n\nThermostat\x12\x37\n\x06Report\x12\x16.thermostat.v1.Reading\x1a\x15.thermostat.v1.Status\x12;\n\x03Get\x12\x18.thermostat.v1.DeviceRef\x1a\x15.thermostat.v1.Status\"\x03\x90\x02\x01\x12>\n\tSetTarget\x12\x15.thermostat.v1.Target\x1a\x15.thermostat.v1.Status\"\x03\x90\x02\x02\x12?\n\x05Watch\x12\x18.thermostat.v1.DeviceRef\x1a\x15.thermostat.v1.Status\"\x03\x90\x02\x01\x30\x01\x1a\x10\xe2\xd9\x1a\x0c\n\nthermostatb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ethermostat/v1/thermostat.proto\x12\rthermostat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18seedbed/v1/options.proto\"$\n\tDeviceRef\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\"L\n\x07Reading\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x01\x12\x17\n\nowner_name\x18\x03 \x01(\tB\x03\x80\x01\x01\"2\n\x06Target\x12\x17\n\tdevice_id\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x01\"\xb8\x01\n\x06Status\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x65lsius\x18\x02 \x01(\x01\x12\x16\n\x0etarget_celsius\x18\x03 \x01(\x01\x12\x10\n\x08readings\x18\x04 \x01(\r\x12\x0f\n\x07heating\x18\x05 \x01(\x08\x12\x0e\n\x06worker\x18\x06 \x01(\t\x12/\n\x0breported_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06online\x18\x08 \x01(\x08\"\x96\x01\n\x0fThermostatState\x12\x0f\n\x07\x63\x65lsius\x18\x01 \x01(\x01\x12\x16\n\x0etarget_celsius\x18\x02 \x01(\x01\x12\x10\n\x08readings\x18\x03 \x01(\r\x12\x17\n\nowner_name\x18\x04 \x01(\tB\x03\x80\x01\x01\x12/\n\x0breported_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xd5\x02\n\nThermostat\x12\x37\n\x06Report\x12\x16.thermostat.v1.Reading\x1a\x15.thermostat.v1.Status\x12;\n\x03Get\x12\x18.thermostat.v1.DeviceRef\x1a\x15.thermostat.v1.Status\"\x03\x90\x02\x01\x12>\n\tSetTarget\x12\x15.thermostat.v1.Target\x1a\x15.thermostat.v1.Status\"\x03\x90\x02\x02\x12>\n\x06Retire\x12\x18.thermostat.v1.DeviceRef\x1a\x15.thermostat.v1.Status\"\x03\x90\x02\x02\x12?\n\x05Watch\x12\x18.thermostat.v1.DeviceRef\x1a\x15.thermostat.v1.Status\"\x03\x90\x02\x01\x30\x01\x1a\x10\xe2\xd9\x1a\x0c\n\nthermostatb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,18 +49,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_THERMOSTAT'].methods_by_name['Get']._serialized_options = b'\220\002\001'
   _globals['_THERMOSTAT'].methods_by_name['SetTarget']._loaded_options = None
   _globals['_THERMOSTAT'].methods_by_name['SetTarget']._serialized_options = b'\220\002\002'
+  _globals['_THERMOSTAT'].methods_by_name['Retire']._loaded_options = None
+  _globals['_THERMOSTAT'].methods_by_name['Retire']._serialized_options = b'\220\002\002'
   _globals['_THERMOSTAT'].methods_by_name['Watch']._loaded_options = None
   _globals['_THERMOSTAT'].methods_by_name['Watch']._serialized_options = b'\220\002\001'
-  _globals['_DEVICEREF']._serialized_start=75
-  _globals['_DEVICEREF']._serialized_end=111
-  _globals['_READING']._serialized_start=113
-  _globals['_READING']._serialized_end=189
-  _globals['_TARGET']._serialized_start=191
-  _globals['_TARGET']._serialized_end=241
-  _globals['_STATUS']._serialized_start=243
-  _globals['_STATUS']._serialized_end=362
-  _globals['_THERMOSTATSTATE']._serialized_start=364
-  _globals['_THERMOSTATSTATE']._serialized_end=465
-  _globals['_THERMOSTAT']._serialized_start=468
-  _globals['_THERMOSTAT']._serialized_end=745
+  _globals['_DEVICEREF']._serialized_start=108
+  _globals['_DEVICEREF']._serialized_end=144
+  _globals['_READING']._serialized_start=146
+  _globals['_READING']._serialized_end=222
+  _globals['_TARGET']._serialized_start=224
+  _globals['_TARGET']._serialized_end=274
+  _globals['_STATUS']._serialized_start=277
+  _globals['_STATUS']._serialized_end=461
+  _globals['_THERMOSTATSTATE']._serialized_start=464
+  _globals['_THERMOSTATSTATE']._serialized_end=614
+  _globals['_THERMOSTAT']._serialized_start=617
+  _globals['_THERMOSTAT']._serialized_end=958
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ Thermostats: each device is an entity, found by its id."""
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -93,6 +94,8 @@ class Status(_message.Message):
     READINGS_FIELD_NUMBER: _builtins.int
     HEATING_FIELD_NUMBER: _builtins.int
     WORKER_FIELD_NUMBER: _builtins.int
+    REPORTED_AT_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     celsius: _builtins.float
     target_celsius: _builtins.float
@@ -100,6 +103,12 @@ class Status(_message.Message):
     heating: _builtins.bool
     worker: _builtins.str
     """The worker that answered: it changes when the entity moves."""
+    online: _builtins.bool
+    """It reported within the last five minutes."""
+    @_builtins.property
+    def reported_at(self) -> _timestamp_pb2.Timestamp:
+        """When the device last reported; unset if it never did."""
+
     def __init__(
         self,
         *,
@@ -109,10 +118,12 @@ class Status(_message.Message):
         readings: _builtins.int = ...,
         heating: _builtins.bool = ...,
         worker: _builtins.str = ...,
+        reported_at: _timestamp_pb2.Timestamp | None = ...,
+        online: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["celsius", b"celsius", "device_id", b"device_id", "heating", b"heating", "readings", b"readings", "target_celsius", b"target_celsius", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["celsius", b"celsius", "device_id", b"device_id", "heating", b"heating", "online", b"online", "readings", b"readings", "reported_at", b"reported_at", "target_celsius", b"target_celsius", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -128,10 +139,13 @@ class ThermostatState(_message.Message):
     TARGET_CELSIUS_FIELD_NUMBER: _builtins.int
     READINGS_FIELD_NUMBER: _builtins.int
     OWNER_NAME_FIELD_NUMBER: _builtins.int
+    REPORTED_AT_FIELD_NUMBER: _builtins.int
     celsius: _builtins.float
     target_celsius: _builtins.float
     readings: _builtins.int
     owner_name: _builtins.str
+    @_builtins.property
+    def reported_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
@@ -139,10 +153,11 @@ class ThermostatState(_message.Message):
         target_celsius: _builtins.float = ...,
         readings: _builtins.int = ...,
         owner_name: _builtins.str = ...,
+        reported_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["celsius", b"celsius", "owner_name", b"owner_name", "readings", b"readings", "target_celsius", b"target_celsius"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["celsius", b"celsius", "owner_name", b"owner_name", "readings", b"readings", "reported_at", b"reported_at", "target_celsius", b"target_celsius"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

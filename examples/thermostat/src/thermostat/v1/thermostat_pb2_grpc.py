@@ -49,6 +49,11 @@ class ThermostatStub(object):
                 request_serializer=thermostat_dot_v1_dot_thermostat__pb2.Target.SerializeToString,
                 response_deserializer=thermostat_dot_v1_dot_thermostat__pb2.Status.FromString,
                 _registered_method=True)
+        self.Retire = channel.unary_unary(
+                '/thermostat.v1.Thermostat/Retire',
+                request_serializer=thermostat_dot_v1_dot_thermostat__pb2.DeviceRef.SerializeToString,
+                response_deserializer=thermostat_dot_v1_dot_thermostat__pb2.Status.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/thermostat.v1.Thermostat/Watch',
                 request_serializer=thermostat_dot_v1_dot_thermostat__pb2.DeviceRef.SerializeToString,
@@ -79,6 +84,13 @@ class ThermostatServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Retire(self, request, context):
+        """The device is gone: forget all about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """The present status, then each new one.
         """
@@ -102,6 +114,11 @@ def add_ThermostatServicer_to_server(servicer, server):
             'SetTarget': grpc.unary_unary_rpc_method_handler(
                     servicer.SetTarget,
                     request_deserializer=thermostat_dot_v1_dot_thermostat__pb2.Target.FromString,
+                    response_serializer=thermostat_dot_v1_dot_thermostat__pb2.Status.SerializeToString,
+            ),
+            'Retire': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retire,
+                    request_deserializer=thermostat_dot_v1_dot_thermostat__pb2.DeviceRef.FromString,
                     response_serializer=thermostat_dot_v1_dot_thermostat__pb2.Status.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
@@ -190,6 +207,33 @@ class Thermostat(object):
             target,
             '/thermostat.v1.Thermostat/SetTarget',
             thermostat_dot_v1_dot_thermostat__pb2.Target.SerializeToString,
+            thermostat_dot_v1_dot_thermostat__pb2.Status.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retire(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/thermostat.v1.Thermostat/Retire',
+            thermostat_dot_v1_dot_thermostat__pb2.DeviceRef.SerializeToString,
             thermostat_dot_v1_dot_thermostat__pb2.Status.FromString,
             options,
             channel_credentials,

@@ -36,6 +36,8 @@ class ThermostatStub:
     Get: _grpc.UnaryUnaryMultiCallable[_thermostat_pb2.DeviceRef, _thermostat_pb2.Status]
     SetTarget: _grpc.UnaryUnaryMultiCallable[_thermostat_pb2.Target, _thermostat_pb2.Status]
     """Setting the same target twice is the same as once, so this may be repeated."""
+    Retire: _grpc.UnaryUnaryMultiCallable[_thermostat_pb2.DeviceRef, _thermostat_pb2.Status]
+    """The device is gone: forget all about it."""
     Watch: _grpc.UnaryStreamMultiCallable[_thermostat_pb2.DeviceRef, _thermostat_pb2.Status]
     """The present status, then each new one."""
 
@@ -47,6 +49,8 @@ class ThermostatAsyncStub(ThermostatStub):
     Get: _aio.UnaryUnaryMultiCallable[_thermostat_pb2.DeviceRef, _thermostat_pb2.Status]  # type: ignore[assignment]
     SetTarget: _aio.UnaryUnaryMultiCallable[_thermostat_pb2.Target, _thermostat_pb2.Status]  # type: ignore[assignment]
     """Setting the same target twice is the same as once, so this may be repeated."""
+    Retire: _aio.UnaryUnaryMultiCallable[_thermostat_pb2.DeviceRef, _thermostat_pb2.Status]  # type: ignore[assignment]
+    """The device is gone: forget all about it."""
     Watch: _aio.UnaryStreamMultiCallable[_thermostat_pb2.DeviceRef, _thermostat_pb2.Status]  # type: ignore[assignment]
     """The present status, then each new one."""
 
@@ -73,6 +77,14 @@ class ThermostatServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_thermostat_pb2.Status, _abc.Awaitable[_thermostat_pb2.Status]]:
         """Setting the same target twice is the same as once, so this may be repeated."""
+
+    @_abc_1.abstractmethod
+    def Retire(
+        self,
+        request: _thermostat_pb2.DeviceRef,
+        context: _ServicerContext,
+    ) -> _typing.Union[_thermostat_pb2.Status, _abc.Awaitable[_thermostat_pb2.Status]]:
+        """The device is gone: forget all about it."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -1,0 +1,1 @@
+"""An example of Seedbed: accounts, and transfers that call them."""

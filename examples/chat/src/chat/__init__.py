@@ -1,0 +1,1 @@
+"""An example of Seedbed: rooms that tell their members what was said."""

@@ -1,0 +1,1 @@
+"""An example of Seedbed: a rate limiter that never touches a store."""
