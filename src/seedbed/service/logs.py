@@ -31,6 +31,11 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 """Attributes that every record has; all others came by `extra=`."""
 
 
+def personal(**fields: str) -> dict[str, str]:
+    """Fields that may say something of a person, such as keys: only logged at level `debug`."""
+    return fields if logging.getLogger().isEnabledFor(logging.DEBUG) else {}
+
+
 def configure(
     level: str,
     common: Mapping[str, str] | None = None,

@@ -233,9 +233,10 @@ class Broken(Clumsy, durable=True):
         raise OSError("secret")
 
 
-async def test_an_error_in_activated_names_class_and_key(
+async def test_an_error_in_a_hook_names_class_and_hook_and_at_level_debug_the_key(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("DEBUG")
     async with world(Broken) as w:
         LOG.append("fail once")
         first, second = w.start(w.call("Read")), w.start(w.call("Read"))
@@ -247,9 +248,9 @@ async def test_an_error_in_activated_names_class_and_key(
         await settle()
         assert w.host.rt.live == 0
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert [record.getMessage() for record in errors] == [
-        "activated() failed",
-        "deactivating() failed",
+    assert [(record.getMessage(), getattr(record, "hook", "")) for record in errors] == [
+        ("hook failed", "activated()"),
+        ("hook failed", "deactivating()"),
     ]
     assert {getattr(record, "key", "") for record in errors} == {"a"}
     assert {getattr(record, "entity_type", "") for record in errors} == {"probe"}

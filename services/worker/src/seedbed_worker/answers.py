@@ -10,6 +10,7 @@ from seedbed.adapters import EntityContext
 from seedbed.calls import EntityCall, Failed, NotHere, Replied
 from seedbed.errors import CallError
 from seedbed.grpc_codes import number_of_code
+from seedbed.service.logs import personal
 from seedbed.status import failed
 from seedbed_worker.onward_errors import onward_error_in
 
@@ -37,10 +38,11 @@ def failure(
     started: bool,
     entity: str,
     event: str,
+    hook: str = "",
 ) -> Failed:
     """The status of a turn that raised: of a foreign error its class only, the rest is logged.
 
-    `entity` is its class for the log, `event` what has failed.
+    `entity` is its class for the log, `event` what has failed, `hook` which one, if it was one.
     """
     error = _abort_in(error) or error
     if context is not None and context.aborted is not None:
@@ -60,11 +62,13 @@ def failure(
     passed_on = onward.answer_of(call) if onward is not None else None
     if passed_on is not None:
         return passed_on
-    place = {"place": error.place} if isinstance(error, WrongReply) and error.place else {}
+    place = error.place if isinstance(error, WrongReply) else ""
     log.error(
         event,
-        extra={"entity": entity, "entity_type": call.type, "key": call.key, "method": call.method}
-        | place,
+        extra={"entity": entity, "entity_type": call.type, "method": call.method}
+        | ({"hook": hook} if hook else {})
+        | ({"place": place} if place else {})
+        | personal(key=call.key),
         exc_info=error,
     )
     if onward is not None:

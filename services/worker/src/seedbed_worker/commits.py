@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from seedbed.entity import AnyEntity
 from seedbed.errors import StateError
+from seedbed.service.logs import personal
 from seedbed_worker.core.mailbox import HOLDING
 from seedbed_worker.entity_store import EntityStore, Ownership, Stored
 from seedbed_worker.hosted import HostedClass
@@ -106,7 +107,7 @@ class Commits:
         except (Exception, asyncio.CancelledError) as error:
             log.error(
                 "state not read after a failed turn",
-                extra={"entity": self._hosted.name, "key": cell.key},
+                extra={"entity": self._hosted.name} | personal(key=cell.key),
                 exc_info=error,
             )
             job.home.discard(cell)

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Final
 
 from seedbed.clock import Clock
+from seedbed.service.logs import personal
 from seedbed.service.loop_lag import LoopLag
 from seedbed_worker.jobs import Job
 
@@ -94,8 +95,7 @@ def _whose(job: Job | None) -> dict[str, str]:
         "entity": hosted.name,
         "method": job.method.contract.name,
     }
-    # Keys may be personal.
-    return whose | {"key": job.call.key} if log.isEnabledFor(logging.DEBUG) else whose
+    return whose | personal(key=job.call.key)
 
 
 def _blocking(frame: FrameType | None) -> tuple[Job | None, FrameType | None]:

@@ -69,7 +69,7 @@ class TurnCalls:
                 extra={
                     "entity": self._job.home.hosted.name,
                     "method": self._job.call.method,
-                    "target": _target(forgotten.call, forgotten.path),
+                    "target": forgotten.path,
                 },
             )
 
