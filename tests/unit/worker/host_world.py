@@ -55,17 +55,20 @@ class NoMetrics:
 
     def __init__(self) -> None:
         self.codes: dict[str, list[int]] = {}
+        self.took_ns: dict[str, list[int]] = {}
 
     def calls(self, type_: str, method: str) -> Counter:
-        return Counter(self.codes.setdefault(method, []))
+        return Counter(self.codes.setdefault(method, []), self.took_ns.setdefault(method, []))
 
 
 class Counter:
-    def __init__(self, codes: list[int]) -> None:
+    def __init__(self, codes: list[int], took_ns: list[int]) -> None:
         self._codes = codes
+        self._took_ns = took_ns
 
     def observe(self, code: int, took_ns: int) -> None:
         self._codes.append(code)
+        self._took_ns.append(took_ns)
 
     def ended(self, code: int) -> None:
         self._codes.append(code)

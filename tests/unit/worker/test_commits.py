@@ -71,9 +71,14 @@ class Volatile(Probe, durable=False):
                 self.state.value = object()  # type: ignore[assignment] # likewise
                 self.save()
                 return pb.Reply()
-            case "ignore the deadline":
+            case "change, then wait":
                 self.state.value += request.amount
+                await GATES.wait(request.gate)
                 self.save()
+            case "ignore the deadline" | "ignore it, unsaved":
+                self.state.value += request.amount
+                if request.how == "ignore the deadline":
+                    self.save()
                 with suppress(asyncio.CancelledError):
                     await GATES.wait("never")
             case _:
@@ -392,11 +397,12 @@ async def test_a_drain_waits_for_what_is_being_stored() -> None:
             assert reply(await call.answer()).total == 1
 
 
-async def test_a_turn_that_ignores_its_deadline_is_undone() -> None:
+@pytest.mark.parametrize("how", ["ignore the deadline", "ignore it, unsaved"])
+async def test_a_turn_that_ignores_its_deadline_is_undone(how: str) -> None:
     store = Store()
     async with world(Kept, store=store) as w:
         await w.write(amount=1)
-        call = w.start(w.call("Act", how="ignore the deadline", amount=5, deadline_s=1))
+        call = w.start(w.call("Act", how=how, amount=5, deadline_s=1))
         await GATES.reach("never")
         w.clock.advance(1.1)
         w.host.tick()
@@ -421,6 +427,15 @@ async def test_after_a_commit_whose_answer_is_lost_the_store_decides() -> None:
         store.lost_answer = True
         assert reason(await w.run(w.call("Write", amount=5))) is Reason.STORE_UNAVAILABLE
         assert await seen(w) == (6, 2, "True")
+
+
+async def test_so_it_does_if_the_state_was_saved_as_it_was() -> None:
+    store = Store()
+    async with world(Kept, store=store) as w:
+        await w.write(amount=1)
+        store.lost_answer = True
+        assert reason(await w.run(w.call("Write", amount=0))) is Reason.STORE_UNAVAILABLE
+        assert await seen(w) == (1, 2, "True")
 
 
 async def test_if_the_state_cannot_be_read_again_the_entity_leaves_memory() -> None:

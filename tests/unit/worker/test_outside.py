@@ -43,6 +43,10 @@ class Volatile(Probe, durable=False):
         match request.how:
             case "out and back":
                 return await self.out_and_back(request)
+            case "change, then wait":
+                self.state.value += request.amount
+                await GATES.wait("in turn")
+                self.save()
             case "wait, then out and back":
                 await GATES.wait("in turn")
                 return await self.out_and_back(request)
@@ -73,6 +77,8 @@ class Volatile(Probe, durable=False):
                 self.save()
                 try:
                     async with self.outside():
+                        if request.gate:
+                            await GATES.wait(request.gate)
                         raise Abort(grpc.StatusCode.ABORTED, "in the block")
                 except Abort:
                     pass
@@ -262,6 +268,7 @@ async def test_it_is_a_turn_of_its_own() -> None:
         w.clock.advance(2.5)
         GATES.open("g")
         assert reply(await call.answer()).text == "2.5"
+        assert w.metrics.took_ns["Act"] == [int(2.5 * SECOND)], "and the call is one"
 
 
 async def test_a_call_may_leave_more_than_once() -> None:
@@ -311,6 +318,18 @@ async def test_an_error_in_the_block_fails_the_call_and_takes_nothing_back(durab
         assert (after.total, after.seq) == ((11, 2) if durable else (0, 0))
 
 
+async def test_an_error_in_the_block_leaves_the_turn_of_another_alone() -> None:
+    async with world(Kept) as w:
+        call = w.start(w.call("Act", how="fail in the block and go on", amount=1, gate="g"))
+        await GATES.reach("g")
+        other = w.start(w.call("Act", how="change, then wait", amount=10))
+        await GATES.reach("in turn")
+        GATES.open("g")
+        assert refused(await call.answer()).message == "in the block"
+        GATES.open("in turn")
+        assert reply(await other.answer()).total == 11
+
+
 async def test_who_catches_that_error_has_no_turn_all_the_same() -> None:
     async with world(Kept) as w:
         answer = refused(await w.run(w.call("Act", how="fail in the block and go on", amount=1)))
@@ -344,6 +363,21 @@ async def test_a_deadline_in_the_block_enters_no_new_turn(how: str) -> None:
         assert ["ignored" if how == "ignore the deadline" else "out 1"] == LOG
         assert not w.host.homes["probe"].cells
         assert w.host.rt.calls == 0
+
+
+async def test_who_ignores_that_does_not_even_stand_in_line() -> None:
+    async with world(Volatile) as w:
+        call = w.start(w.call("Act", how="ignore the deadline", gate="g", deadline_s=1))
+        await GATES.reach("g")
+        other = w.start(w.call("Write", gate="w"))
+        await GATES.reach("w")
+        w.clock.advance(1.1)
+        w.host.tick()
+        await call.answer()
+        await settle()
+        assert w.host.rt.calls == 1, "nothing is left of the first"
+        GATES.open("w")
+        await other.answer()
 
 
 async def test_a_deadline_on_the_way_back_enters_no_new_turn() -> None:
@@ -583,7 +617,7 @@ async def test_a_hook_cannot_leave(caplog: pytest.LogCaptureFixture) -> None:
 # Any order.
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     durable=st.booleans(),
     calls=st.lists(st.sampled_from(["write", "out", "fail", "read", "leave"]), max_size=12),
