@@ -36,7 +36,7 @@ from seedbed_worker.runtime import HostLimits
 from tests.support.memory_net import MemoryNet
 from tests.unit.worker.host_world import SECOND, SHARDS, FakeClock, NoMetrics, Total
 
-WAIT_S = 10.0
+WAIT_S = 40.0
 LEASE_NS = 1_000_000 * SECOND
 SEED = "seed:1"
 CONTRACT = replace(

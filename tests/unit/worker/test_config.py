@@ -75,6 +75,8 @@ def test_one_name_of_seeds_is_resolved_by_grpc() -> None:
         ("SEEDBED_APP_REVISION", "new"),
         ("SEEDBED_DRAIN_TIMEOUT_S", "60"),
         ("SEEDBED_MAX_ENTITIES", "0"),
+        ("SEEDBED_ONWARD_CALLS", "0"),
+        ("SEEDBED_PARKED_CALLS", "0"),
         ("SEEDBED_LOOP_STALL_LIMIT_S", "soon"),
         ("SEEDBED_JOURNAL", "mysql://x"),
         ("SEEDBED_JOURNAL", "sqlite:///"),

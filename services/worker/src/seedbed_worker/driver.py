@@ -12,15 +12,12 @@ import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from seedbed.client_session import ClientSession
 from seedbed.clock import SystemClock
 from seedbed.contract import descriptor_set
 from seedbed.entity import Factory
 from seedbed.errors import ContractError, Reason, SettingsError
 from seedbed.grpc_transport import GrpcTransport
 from seedbed.ids import Epoch
-from seedbed.parking import ParkingLimits
-from seedbed.router import RouterLimits
 from seedbed.service import logs
 from seedbed.service.lifecycle import print_ready
 from seedbed.service.loop_lag import LoopLag
@@ -39,7 +36,7 @@ from seedbed_worker.link_server import LinkServer
 from seedbed_worker.load_meter import LoadMeter
 from seedbed_worker.loader import load
 from seedbed_worker.loop_watch import LoopWatch
-from seedbed_worker.onward import Onward
+from seedbed_worker.onward import onward
 from seedbed_worker.runtime import HostLimits
 from seedbed_worker.session import Session
 from seedbed_worker.session_wire import DeclaredType, Identity
@@ -84,19 +81,7 @@ class Worker:
         transport = GrpcTransport(
             max_message_bytes=None, tls=config.tls, authority=config.authority, clock=clock
         )
-        self.onward = Onward(
-            ClientSession(
-                transport,
-                config.seeds,
-                _router_limits(config),
-                clock,
-                max_message_bytes=config.max_message_bytes,
-                node=config.node_id,
-                tracer=tracer,
-            ),
-            default_deadline_s=config.default_deadline_s,
-            repeat_window_s=config.repeat_window_s,
-        )
+        self.onward = onward(config, transport, clock, tracer)
         self.host.rt.channel = self.onward.channel
         self.server = transport.server(
             # First, since it is asked about every call; the others only about streams.
@@ -122,12 +107,13 @@ class Worker:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
+            calling = tasks.create_task(self.onward.run(), name="onward calls")
             running = [
+                calling,
                 tasks.create_task(self.host.run(), name="host"),
                 tasks.create_task(self.lag.run(), name="loop lag"),
                 tasks.create_task(self.health.run(), name="health"),
             ]
-            onward = tasks.create_task(self.onward.run(), name="onward calls")
             port = await self._listen()
             http_port = self.management.start(self.config.bind, self.config.http_port)
             logs.release()
@@ -137,7 +123,7 @@ class Worker:
                 tasks.create_task(self.session.run(), name="session")
             await stop.wait()
             announcing.cancel()
-            await self._leave(onward)
+            await self._leave(calling)
             for task in running:
                 task.cancel()
 
@@ -211,7 +197,7 @@ class Worker:
 
     # End.
 
-    async def _leave(self, onward: asyncio.Task[None]) -> None:
+    async def _leave(self, calling: asyncio.Task[None]) -> None:
         """Drain, fence, say goodbye, and only then close the listener."""
         log.info("worker draining", extra={"node": self.config.node_id})
         self.health.draining = True
@@ -220,9 +206,8 @@ class Worker:
         if self.session is not None:
             await self.session.drain()
             await self.host.drain(deadline_ns)
-            onward.cancel()  # no turn is left that could call anybody
+            calling.cancel()  # no turn is left that could call anybody
             await self.session.leave(FAREWELL_S)
-        onward.cancel()
         await self.server.close(CLOSE_S)
         await asyncio.to_thread(self.management.close)
         log.info("worker stopped", extra={"node": self.config.node_id})
@@ -303,16 +288,6 @@ def _limits(config: WorkerConfig) -> HostLimits:
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,
         max_message_bytes=config.max_message_bytes,
-    )
-
-
-def _router_limits(config: WorkerConfig) -> RouterLimits:
-    return RouterLimits(
-        ParkingLimits(
-            calls=config.parked_calls,
-            bytes=config.parked_bytes,
-            calls_per_shard=config.parked_calls_per_shard,
-        )
     )
 
 

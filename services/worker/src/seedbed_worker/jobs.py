@@ -34,7 +34,7 @@ from seedbed_worker.runners import Work
 if TYPE_CHECKING:
     import grpc.aio  # only named
 
-    from seedbed_worker.onward import TurnCalls  # it knows jobs
+    from seedbed_worker.turn_calls import TurnCalls  # it knows jobs
 
 Answer: TypeAlias = Replied | Failed | NotHere
 OnEnd: TypeAlias = Callable[[Answer], object]

@@ -12,7 +12,7 @@ from seedbed.grpc_codes import code_of_number
 from seedbed.status import reason
 
 if TYPE_CHECKING:
-    from seedbed_worker.onward import TurnCalls  # it makes these errors
+    from seedbed_worker.turn_calls import TurnCalls  # it makes these errors
 
 _PASSED_ON = frozenset({4, 8, 14})  # DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 _UNAVAILABLE = 14
