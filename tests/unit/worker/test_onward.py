@@ -562,7 +562,7 @@ async def test_a_call_that_nobody_awaits_goes_on_and_is_warned_of(
             reply(await it.act(HERE, "ask"))
         [record] = warnings(caplog)
         assert record.message == "call never awaited"
-        assert record.__dict__["target"] == f"probe/{THERE} Write"
+        assert record.__dict__["target"] == "/probe.v1.Probe/Write"
         assert record.__dict__["method"] == "/probe.v1.Probe/Act"
         assert record.__dict__["entity"].endswith(":Scripted")
         await until("it went on", lambda: len(ids(THERE)) == 2, within=5)
