@@ -35,11 +35,11 @@ def failure(
     *,
     started: bool,
     entity: str,
-    event: str,
+    hook: str,
 ) -> Failed:
     """The status of a turn that raised: of a foreign error its class only, the rest is logged.
 
-    `entity` is its class for the log, `event` what has failed.
+    `entity` is its class, `hook` the hook that raised (empty: none), both for the log.
     """
     error = _abort_in(error) or error
     if context is not None and context.aborted is not None:
@@ -57,8 +57,9 @@ def failure(
         return failed(error, started=started)
     place = {"place": error.place} if isinstance(error, WrongReply) and error.place else {}
     log.error(
-        event,
+        "hook failed" if hook else "turn failed" if started else "entity not made",
         extra={"entity": entity, "entity_type": call.type, "key": call.key, "method": call.method}
+        | ({"hook": hook} if hook else {})
         | place,
         exc_info=error,
     )
