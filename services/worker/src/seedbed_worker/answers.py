@@ -37,12 +37,11 @@ def failure(
     *,
     started: bool,
     entity: str,
-    event: str,
-    hook: str = "",
+    hook: str,
 ) -> Failed:
     """The status of a turn that raised: of a foreign error its class only, the rest is logged.
 
-    `entity` is its class for the log, `event` what has failed, `hook` which one, if it was one.
+    `entity` is its class, `hook` the hook that raised (empty: none), both for the log.
     """
     error = _abort_in(error) or error
     if context is not None and context.aborted is not None:
@@ -64,7 +63,7 @@ def failure(
         return passed_on
     place = error.place if isinstance(error, WrongReply) else ""
     log.error(
-        event,
+        "hook failed" if hook else "turn failed" if started else "entity not made",
         extra={"entity": entity, "entity_type": call.type, "method": call.method}
         | ({"hook": hook} if hook else {})
         | ({"place": place} if place else {})

@@ -226,14 +226,12 @@ class Job(Ticket):
         if isinstance(error, asyncio.CancelledError) and (self.ended or not self.home.rt.running):
             # Who still waits while the host itself stops learns that the call may have run.
             return failed(CallError(Reason.FENCED, "the worker stops"), started=True)
-        event = "hook failed" if self.hook else "turn failed"
         return failure(
             error,
             self.call,
             self.context,
             started=self.began,
             entity=self.home.hosted.name,
-            event=event if self.began else "entity not made",
             hook=self.hook,
         )
 
