@@ -10,9 +10,10 @@ import asyncio
 from typing import Final
 
 from seedbed.calls import EntityCall, Failed, Replied
-from seedbed.client_session import ClientSession
+from seedbed.client_session import ClientSession, Method
 from seedbed.clock import Clock
 from seedbed.decision import too_late
+from seedbed.errors import CallError
 from seedbed.flights import Flight, UnaryFlight
 from seedbed.link import LinkLimits
 from seedbed.router import Router, RouterLimits
@@ -90,6 +91,14 @@ class KitSession(ClientSession):
             table=self.router.table,
             outlook=self._outlook,
         )
+
+    def method(self, path: str) -> Method:
+        """The method of a path; a class that a test left out is its own mistake."""
+        try:
+            return super().method(path)
+        except CallError as error:
+            text = f"no class of this cluster has {path}: give its class to cluster()"
+            raise CallError(error.reason, text) from None
 
     async def run(self) -> None:
         """Carry calls, until cancelled."""

@@ -98,3 +98,10 @@ async def test_a_cycle_is_refused() -> None:
             await rpc.AccountStub(c.channel).Get(account("a"))
         assert "CALL_CYCLE" in str(caught.value.details()) or reason(caught.value) == "CALL_CYCLE"
         assert "account/a -> account/a" in str(caught.value.details())
+
+
+async def test_a_class_that_the_test_left_out_is_named_as_what_is_missing() -> None:
+    async with cluster(Transfer) as c:
+        with pytest.raises(grpc.aio.AioRpcError, match=r"give its class to cluster\(\)") as refused:
+            await rpc.AccountStub(c.channel).Post(posting("a", 1))
+        assert reason(refused.value) == "UNKNOWN_METHOD"

@@ -295,9 +295,7 @@ class Job(Ticket):
         raise RuntimeError("changes(): not in a hook; use it in a server-streaming method")
 
     def outside(self) -> AbstractAsyncContextManager[None]:
-        raise RuntimeError(
-            "outside(): not in a hook, which is one turn; do this in a method that changes things"
-        )
+        raise RuntimeError("outside(): not in a hook, which is one turn: do this in a method")
 
 
 def nobody(answer: Answer) -> None:
