@@ -67,7 +67,9 @@ class KitRouter(Router):
             self._forget(timer)
             sent = flight.sent or bool(flight.losses)
             self.drop(flight)
-            flight.refuse(too_late(sent=sent))
+            error = too_late(sent=sent)
+            clock = "the deadline passed in real time: the cluster's clock stands still"
+            flight.refuse(CallError(error.reason, f"{error} ({clock} but for advance())"))
 
         timer = asyncio.get_running_loop().call_later(left_s, time_is_up)
         self._timers.add(timer)

@@ -111,6 +111,7 @@ async def test_real_time_ends_a_call_too() -> None:
             await call
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert reason(caught.value) == "DEADLINE"
+        assert "the cluster's clock stands still but for advance()" in str(caught.value.details())
 
 
 async def test_real_time_ends_a_stream_too() -> None:
