@@ -45,8 +45,10 @@ async def test_an_entity_calls_one_of_another_worker_and_metadata_goes_both_ways
                 pb.Request(id=THERE, how="answer"), metadata=(("tenant", "acme"),)
             )
             answer = await call
-            first = dict(await call.initial_metadata())["first"]
-            return pb.Reply(text=f"{answer.text} {first!r} {dict(await call.trailing_metadata())}")
+            first = dict(tuple(await call.initial_metadata()))["first"]
+            return pb.Reply(
+                text=f"{answer.text} {first!r} {dict(tuple(await call.trailing_metadata()))}"
+            )
 
         @script
         async def answer(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
@@ -54,7 +56,7 @@ async def test_an_entity_calls_one_of_another_worker_and_metadata_goes_both_ways
             context.set_trailing_metadata((("last", "2"),))
             metadata = context.invocation_metadata()
             assert metadata is not None
-            return pb.Reply(text=f"{self.turn.worker} {dict(metadata)}")
+            return pb.Reply(text=f"{self.turn.worker} {dict(tuple(metadata))}")
 
         assert it.nodes[0].onward.session.router.node == "w-0"
         said = reply(await it.act(HERE, "ask")).text
@@ -426,7 +428,7 @@ async def test_a_passing_failure_of_the_only_call_is_passed_on(how: str) -> None
         error = await refusal(it)
         assert (number(error), reason(error)) == expected
         assert error.details() == "in the way"
-        trailing = dict(error.trailing_metadata() or ())
+        trailing = dict(tuple(error.trailing_metadata() or ()))
         assert trailing.get("grpc-retry-pushback-ms") == ("250" if expected[1] else None)
         # The second call of a turn: the first may have done something.
         error = await refusal(it, amount=1)
