@@ -23,7 +23,7 @@ from seedbed.frames import (
 from seedbed.ids import Epoch, Generation
 from seedbed.transport import BidiMethod, StatusError, UnaryMethod
 from seedbed.v1 import link_pb2
-from seedbed_worker.link_server import LinkServer
+from seedbed_worker.link_server import SHARE, LinkServer
 from tests.unit.worker.host_world import GATES, LOG, WAIT_S, World, settle, world
 
 INVALID_ARGUMENT = 3
@@ -135,6 +135,16 @@ async def test_calls_of_one_batch_are_all_answered() -> None:
         replies = dict([await router.reply() for _ in ids])
         assert {id_: total(reply) for id_, reply in replies.items()} == dict.fromkeys(ids, 2)
         assert all(isinstance(r, Replied) and r.epoch == 1 for r in replies.values())
+
+
+async def test_replies_to_a_large_batch_leave_before_all_of_it_has_begun() -> None:
+    async with linked() as (w, router, _):
+        ids = router.send(*(w.call("Write", f"k{n}", amount=1) for n in range(8 * SHARE)))
+        first, _ = await router.reply()
+        begun = sum(line.startswith("begin") for line in LOG)
+        assert first == ids[0]
+        assert SHARE <= begun < 8 * SHARE
+        assert sorted([first, *[(await router.reply())[0] for _ in ids[1:]]]) == ids
 
 
 async def test_a_slow_call_does_not_hold_up_others() -> None:

@@ -43,6 +43,11 @@ log = logging.getLogger(__name__)
 MAX_CREDIT: Final = 1024
 """Items of a stream that may wait here for their router, whatever credit it gives."""
 
+SHARE: Final = 64
+"""Calls of one batch that begin before the replies of those before them leave, so that the router
+does not stand idle meanwhile: with 256 callers twice the calls a second. Smaller shares make small
+batches, and each batch costs both ends 85 µs."""
+
 _INVALID_ARGUMENT: Final = 3
 _UNAVAILABLE: Final = 14
 
@@ -125,7 +130,7 @@ class _Exchange:
         """Take calls until the router's side ends. As a child of the host it must not raise."""
         try:
             async for data in batches:
-                self._take(data)
+                await self._take(data)
         except ProtocolError as error:
             self.garbage = str(error)
             log.warning("garbage on a link", extra={"why": str(error)})
@@ -144,13 +149,15 @@ class _Exchange:
         for job in jobs.values():
             job.abandon()
 
-    def _take(self, data: bytes) -> None:
+    async def _take(self, data: bytes) -> None:
         batch = parse_calls(data)
         if not batch.calls and not batch.cancels and not batch.credits:
             raise ProtocolError("a CallBatch on the Link holds nothing that this worker knows")
         now_ns = self._clock.now_ns()
-        for wire in batch.calls:
+        for number, wire in enumerate(batch.calls, 1):
             self._start(wire, now_ns)
+            if number % SHARE == 0:
+                await asyncio.sleep(0)
         for id_ in batch.cancels:
             job = self._jobs.pop(id_, None)
             if job is not None:
