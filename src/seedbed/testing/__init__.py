@@ -9,7 +9,7 @@ from __future__ import annotations
 try:
     from seedbed.testing.cluster import Cluster
     from seedbed.testing.start import cluster
-    from seedbed.testing.warning import StillRunning, UnsavedChange
+    from seedbed.testing.warning import NeverAwaited, StillRunning, UnsavedChange
 except ModuleNotFoundError as error:
     if error.name not in ("seedbed_seed", "seedbed_worker"):
         raise
@@ -18,4 +18,4 @@ except ModuleNotFoundError as error:
         ' pip install "seedbed[testing]"'
     ) from error
 
-__all__ = ["Cluster", "StillRunning", "UnsavedChange", "cluster"]
+__all__ = ["Cluster", "NeverAwaited", "StillRunning", "UnsavedChange", "cluster"]

@@ -15,6 +15,7 @@ from seedbed.testing.cluster import Cluster
 from seedbed.testing.memory_transport import MemoryTransport
 from seedbed.testing.placement import Placement
 from seedbed.testing.timeline import Timeline
+from seedbed.testing.unawaited import awaiting
 from seedbed.testing.unsaved import Watch
 from seedbed.testing.worker import TTL_NS, KitWorker
 from seedbed_worker.entity_store import MemoryStates
@@ -39,7 +40,7 @@ async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Clust
     if workers < 1:
         raise ValueError(f"cluster(workers={workers}): at least one")
     watch = Watch()
-    hosted = [watch.over(_with_shards(one)) for one in load(factories)]
+    hosted = [watch.over(awaiting(_with_shards(one))) for one in load(factories)]
     tasks = asyncio.TaskGroup()
     await tasks.__aenter__()
     clock = VirtualClock()

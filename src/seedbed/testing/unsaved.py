@@ -5,20 +5,17 @@ Only in tests: it serialises each state twice a turn.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import wraps
 
-import grpc
 from google.protobuf.message import Message
 
-from seedbed.abort import Abort
 from seedbed.adapters import EntityContext
 from seedbed.entity import AnyEntity
 from seedbed.errors import StateError
-from seedbed.testing.warning import UnsavedChange
+from seedbed.testing.warning import UnsavedChange, warn
 from seedbed.turn import CURRENT
 from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Job
@@ -87,11 +84,7 @@ class Watch:
         self._warned.add(name)
         what = "is read-only and changed the state" if read_only else "changed the state"
         text = f"{name} {what} without save(): it is lost when the entity leaves memory"
-        try:
-            warnings.warn(text, UnsavedChange, stacklevel=1)
-        except UnsavedChange as error:
-            # Warnings are errors here: so that the test sees the text, and not only a class name.
-            raise Abort(grpc.StatusCode.INTERNAL, str(error)) from None
+        warn(text, UnsavedChange)
 
 
 def _asked() -> bool:

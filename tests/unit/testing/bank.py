@@ -47,6 +47,8 @@ class Account(Entity[pb.AccountState], rpc.AccountServicer):
             case "forget to save, and fail":
                 self.state.cents += 1
                 raise Abort(grpc.StatusCode.ABORTED, "no")
+            case "forget to await":
+                rpc.AccountStub(self.channel).Get(account("else"))
             case "time remaining":
                 return pb.Balance(cents=round(context.time_remaining()))
             case other:

@@ -58,11 +58,15 @@ class TurnCalls:
         more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
         return f"a call to {_target(waiting[0].call, waiting[0].path)}{more}"
 
+    def forgotten(self) -> AnyCall | None:
+        """A call that nobody has asked for so far."""
+        if self._forgotten is not None and not self._forgotten.asked:
+            return self._forgotten
+        return next((call for call in self._under_way if not call.asked), None)
+
     def turn_ended(self) -> None:
         """Warn of a call that nobody asked for. It goes on, as in plain grpc.aio."""
-        forgotten = self._forgotten
-        if forgotten is None or forgotten.asked:
-            forgotten = next((call for call in self._under_way if not call.asked), None)
+        forgotten = self.forgotten()
         if forgotten is not None:
             log.warning(
                 "call never awaited",
