@@ -3,8 +3,8 @@
 .PHONY: help setup up check test test-etcd-next sim proto bench
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 SEEDS ?= 1000
-PROCESS_TESTS := $(addprefix tests/integration/,seed worker)
-CLUSTER_TESTS := tests/integration/cluster
+PROCESS_TESTS := $(addprefix tests/integration/,cluster seed worker)
+MEASURING_TESTS := $(addprefix tests/integration/cluster/test_,failover.py seeds.py)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,9 +28,9 @@ check: setup  ## format, lint, types, import contracts, protos, generated code, 
 	pyright
 
 test: setup  ## the whole test suite; what waits for processes, and what measures them, apart
-	pytest --numprocesses 2 --dist loadfile $(addprefix --ignore=,$(PROCESS_TESTS) $(CLUSTER_TESTS))
-	pytest --numprocesses 2 --dist loadfile $(PROCESS_TESTS)
-	pytest $(CLUSTER_TESTS)
+	pytest --numprocesses 2 --dist loadfile $(addprefix --ignore=,$(PROCESS_TESTS))
+	pytest --numprocesses 2 --dist loadfile $(PROCESS_TESTS) $(addprefix --ignore=,$(MEASURING_TESTS))
+	pytest $(MEASURING_TESTS)
 
 test-etcd-next: setup  ## the etcd tests on etcd 3.7 (brought by cargo)
 	SEEDBED_ETCD_BIN=$$(scripts/get_etcd --next) pytest tests/contract/test_store.py tests/integration/etcd
