@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from seedbed.contract import TypeContract, contract_of
+from seedbed.contract import TypeContract
+from seedbed.descriptors import contract_of
 from seedbed.entity import Entity
 from seedbed.errors import ContractError
 

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import ServiceOptions
 
-from seedbed.contract import contract_of
+from seedbed.descriptors import contract_of
 from seedbed.v1 import options_pb2
 
 IDEMPOTENCY_KEY = "idempotency-key"

@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.descriptor_pool import DescriptorPool
 
 from seedbed.cli import protoc
-from seedbed.contract import entity_options
+from seedbed.descriptors import entity_options
 from seedbed.entity_contract import entity_contract
 from seedbed.errors import ContractError
 

@@ -193,8 +193,7 @@ class Cluster:
             names = ", ".join(known.__name__ for known in self._hosted)
             raise ValueError(f"{cls.__name__} is not in this cluster; it has: {names}")
         contract = hosted.contract
-        kind = next(iter(contract.methods.values())).key.kind
-        return contract.type, shard_of(canonical(key, kind), contract.shard_count)
+        return contract.type, shard_of(canonical(key, contract.key_kind), contract.shard_count)
 
     def _owner(self, type_: str, shard: int) -> KitWorker | None:
         owner = self._placement.owner(type_, shard)

@@ -17,6 +17,7 @@ from census.v1 import census_pb2 as pb
 from seedbed import contract, tables
 from seedbed.calls import EntityCall, Failed, Metadata, Replied
 from seedbed.clock import SystemClock
+from seedbed.descriptors import contract_of
 from seedbed.frames import EXCHANGE, ROLE_KEY, ReplyOutbox, call_from_wire, parse_calls
 from seedbed.grpc_transport import GrpcTransport
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
@@ -25,7 +26,7 @@ from seedbed.routing import Owner, ShardTable
 from seedbed.transport import BidiMethod, Method, Server, ServerCall, ServerStreamMethod
 from seedbed.v1 import cluster_pb2
 
-CENSUS = replace(contract.contract_of(pb.DESCRIPTOR.services_by_name["Census"]), shard_count=8)
+CENSUS = replace(contract_of(pb.DESCRIPTOR.services_by_name["Census"]), shard_count=8)
 
 
 @dataclass

@@ -21,14 +21,12 @@ from hypothesis import strategies as st
 from seedbed.contract import (
     MethodContract,
     TypeContract,
-    contract_from_descriptors,
-    contract_of,
-    descriptor_set,
     from_proto,
     incompatibility,
     merge,
     to_proto,
 )
+from seedbed.descriptors import contract_from_descriptors, contract_of, descriptor_set
 from seedbed.errors import ContractError, ProtocolError
 from seedbed.keys import KeyKind, KeyPath
 from seedbed.v1 import cluster_pb2, store_pb2

@@ -14,6 +14,7 @@ from census.v1 import census_pb2
 from seedbed import contract, tables
 from seedbed.calls import Failed, Metadata, Replied
 from seedbed.client_session import ClientSession
+from seedbed.descriptors import contract_of
 from seedbed.errors import CallError, ProtocolError, Reason
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
 from seedbed.resolver import Resolver
@@ -102,7 +103,7 @@ def update(
     owner = Owner(NodeId("w"), Incarnation(incarnation), "127.0.0.1", 1)
     table = ShardTable("census", 0, 1, Generation(generation), (owner,), (1,), (Epoch(generation),))
     service = census_pb2.DESCRIPTOR.services_by_name["Census"]
-    one_shard = replace(contract.contract_of(service), shard_count=1)
+    one_shard = replace(contract_of(service), shard_count=1)
     lost: list[cluster_pb2.Lost] = []
     if lost_ms is not None:
         lost.append(cluster_pb2.Lost(incarnation=incarnation, available_in_ms=lost_ms))

@@ -16,6 +16,7 @@ from seedbed import Entity, ServicerContext, contract, tables
 from seedbed.calls import EntityCall
 from seedbed.client_session import ClientSession
 from seedbed.clock import Clock
+from seedbed.descriptors import contract_of
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
 from seedbed.resolver import WATCH_ROUTES
 from seedbed.router import RouterLimits
@@ -39,9 +40,7 @@ from tests.unit.worker.host_world import SECOND, SHARDS, FakeClock, NoMetrics, T
 WAIT_S = 40.0
 LEASE_NS = 1_000_000 * SECOND
 SEED = "seed:1"
-CONTRACT = replace(
-    contract.contract_of(pb.DESCRIPTOR.services_by_name["Probe"]), shard_count=SHARDS
-)
+CONTRACT = replace(contract_of(pb.DESCRIPTOR.services_by_name["Probe"]), shard_count=SHARDS)
 
 Script: TypeAlias = Callable[["Scripted", pb.Request, ServicerContext], Awaitable[pb.Reply]]
 SCRIPTS: dict[str, Script] = {}

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 
-from seedbed.contract import TypeContract, contract_from_descriptors, incompatibility, merge
+from seedbed.contract import TypeContract, incompatibility, merge
 from seedbed.contract import to_proto as contract_to_proto
+from seedbed.descriptors import contract_from_descriptors
 from seedbed.errors import CallError, ContractError, ProtocolError, Reason
 from seedbed.sharding import MAX_SHARDS
 from seedbed.v1 import cluster_pb2, store_pb2

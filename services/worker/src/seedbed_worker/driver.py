@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from seedbed.clock import SystemClock
-from seedbed.contract import descriptor_set
+from seedbed.descriptors import descriptor_set
 from seedbed.entity import Factory
 from seedbed.errors import ContractError, Reason, SettingsError
 from seedbed.grpc_transport import GrpcTransport

@@ -34,7 +34,7 @@ class Lines:
         self.streams: set[Job] = set()
         idle_s = hosted.contract.idle_timeout_s or rt.limits.idle_timeout_s
         self.ages = Ages[AnyEntity](self.entities, int(idle_s * 1e9))
-        self._kind = next(iter(hosted.methods.values())).contract.key.kind
+        self._kind = hosted.contract.key_kind
         type_ = hosted.contract.type
         self.counters: dict[str, CallCounter] = {
             path: rt.metrics.calls(type_, method.contract.name)
