@@ -19,9 +19,9 @@ from seedbed.client_session import ClientSession
 from seedbed.clock import SystemClock
 from seedbed.errors import SettingsError
 from seedbed.grpc_transport import GrpcTransport, TlsFiles
-from seedbed.parking import ParkingLimits
 from seedbed.router import RouterLimits
 from seedbed.settings import Reader, addresses
+from seedbed.shared_settings import max_message_bytes, parking_limits
 
 
 class Client:
@@ -40,16 +40,8 @@ class Client:
         reader = Reader(os.environ, role="client")
         text = seeds if isinstance(seeds, str) else ",".join(seeds)
         self._seeds = addresses("seeds", text) if text else reader.addresses("SEEDBED_SEEDS")
-        self._limits = RouterLimits(
-            ParkingLimits(
-                calls=reader.integer("SEEDBED_PARKED_CALLS", minimum=1),
-                bytes=reader.integer("SEEDBED_PARKED_BYTES", minimum=1),
-                calls_per_shard=reader.integer("SEEDBED_PARKED_CALLS_PER_SHARD", minimum=1),
-            )
-        )
-        self._max_message_bytes = reader.integer(
-            "SEEDBED_MAX_MESSAGE_BYTES", minimum=1024, maximum=1 << 30
-        )
+        self._limits = RouterLimits(parking_limits(reader, minimum=1))
+        self._max_message_bytes = max_message_bytes(reader)
         self._authority = reader.text("SEEDBED_AUTHORITY")
         self._tls = None if credentials is not None else _tls(reader)
         self._credentials = credentials

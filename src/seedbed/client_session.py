@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from seedbed import contract as contract_codec
 from seedbed import tables as table_codec
+from seedbed.addressing import entity_call, request_key
 from seedbed.calls import EntityCall, Failed
 from seedbed.client_outcomes import rpc_error
 from seedbed.clock import Clock
 from seedbed.contract import MethodContract, TypeContract
 from seedbed.errors import CallError, ProtocolError, Reason
 from seedbed.ids import Incarnation
-from seedbed.keys import read_key
-from seedbed.metadata import read_metadata
 from seedbed.outlook import ToldOutlook
 from seedbed.parking import RETRY_S
 from seedbed.request_ids import RequestIds
 from seedbed.resolver import Resolver
 from seedbed.router import Router, RouterLimits
 from seedbed.routing import RouteTable
-from seedbed.sharding import shard_of
 from seedbed.tracing import NO_TRACER, Tracer
 from seedbed.transport import Transport
 from seedbed.v1 import cluster_pb2
@@ -119,29 +117,9 @@ class ClientSession:
 
         Raises `CallError` for a request without a good key, and for one that is too large.
         """
-        contract = method.contract
-        if len(request) > self._max_message_bytes:
-            raise CallError(
-                Reason.TOO_LARGE,
-                f"the request has {len(request)} bytes, more than SEEDBED_MAX_MESSAGE_BYTES"
-                f" ({self._max_message_bytes}): send less",
-            )
-        key = read_key(request, contract.key)
-        call = EntityCall(
-            contract.path,
-            method.type,
-            key.text,
-            shard_of(key.canonical, method.shard_count),
-            request,
-            deadline_ns,
-        )
-        if metadata:
-            read = read_metadata(metadata)
-            call.metadata = read.own
-            call.traceparent = read.traceparent
-            call.tracestate = read.tracestate
-            call.request_id = read.name()
-        return call
+        path, shards, said = method.contract.path, method.shard_count, metadata or ()
+        key = request_key(request, method.contract.key, self._max_message_bytes)
+        return entity_call(path, method.type, key, shards, request, deadline_ns, said)
 
     def mint(self) -> str:
         """An id for a call that has none."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from seedbed import status
+from seedbed.addressing import DEFAULT_DEADLINE_KEY
 from seedbed.calls import EntityCall, Failed, Replied
 from seedbed.errors import CallError, Reason
 from seedbed.request_ids import minted_at_ms
@@ -24,7 +25,7 @@ from seedbed.transport import (
     StatusError,
     UnaryMethod,
 )
-from seedbed_seed.edge import DEFAULT_DEADLINE_KEY, Edge, GatewaySettings
+from seedbed_seed.edge import Edge, GatewaySettings
 from seedbed_seed.gateway import Gateway
 from tests.unit.seed.declared import declaration
 from tests.unit.seed.desk import Desk, ScriptedCall, desk

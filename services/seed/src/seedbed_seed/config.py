@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedbed.errors import SettingsError
+from seedbed.parking import ParkingLimits
 from seedbed.service import logs
 from seedbed.service.telemetry import TelemetrySettings
 from seedbed.settings import NAME, NAME_RULE, Reader, bad_setting
 from seedbed.sharding import MAX_SHARDS
+from seedbed.shared_settings import max_message_bytes, parking_limits
 from seedbed.tls import TlsFiles
 from seedbed_seed.core.coordinator import Evidence
 
@@ -48,9 +50,7 @@ class SeedConfig:
     drain_timeout_s: float
     default_deadline_s: float
     max_message_bytes: int
-    parked_calls: int
-    parked_bytes: int
-    parked_calls_per_shard: int
+    parking: ParkingLimits
     max_connection_age_s: float
     tls: TlsFiles | None
     authority: str
@@ -93,12 +93,8 @@ class SeedConfig:
             sharding_roles=roles,
             drain_timeout_s=reader.seconds("SEEDBED_DRAIN_TIMEOUT_S", maximum=20),
             default_deadline_s=reader.seconds("SEEDBED_DEFAULT_DEADLINE_S", minimum=0.001),
-            max_message_bytes=reader.integer(
-                "SEEDBED_MAX_MESSAGE_BYTES", minimum=1024, maximum=1 << 30
-            ),
-            parked_calls=reader.integer("SEEDBED_PARKED_CALLS", minimum=0),
-            parked_bytes=reader.integer("SEEDBED_PARKED_BYTES", minimum=0),
-            parked_calls_per_shard=reader.integer("SEEDBED_PARKED_CALLS_PER_SHARD", minimum=0),
+            max_message_bytes=max_message_bytes(reader),
+            parking=parking_limits(reader, minimum=0),
             max_connection_age_s=reader.seconds("SEEDBED_MAX_CONNECTION_AGE_S", minimum=1),
             tls=_tls(reader),
             authority=reader.text("SEEDBED_AUTHORITY"),

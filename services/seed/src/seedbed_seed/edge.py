@@ -11,22 +11,18 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
+from seedbed.addressing import DEFAULT_DEADLINE_KEY, entity_call, request_key
 from seedbed.calls import EntityCall, Failed, Metadata, Replied
 from seedbed.clock import Clock
 from seedbed.contract import MethodContract, TypeContract
 from seedbed.errors import CallError, Reason
-from seedbed.keys import read_key
-from seedbed.metadata import read_metadata
 from seedbed.request_ids import RequestIds
 from seedbed.router import StreamHooks
 from seedbed.service.metrics import Calls
-from seedbed.sharding import shard_of
 from seedbed.status import failed, status_error
 from seedbed.tracing import Kind, Span, Tracer
 from seedbed.transport import ServerCall, StatusError
 from seedbed_seed.cluster_view import ClusterView
-
-DEFAULT_DEADLINE_KEY = "seedbed-default-deadline-ms"
 
 
 class CallRouter(Protocol):
@@ -173,27 +169,14 @@ class Route:
     ) -> EntityCall:
         edge = self._edge
         edge.check_ready(now_ns)
-        limit = edge.settings.max_message_bytes
-        if len(request) > limit:
-            raise CallError(
-                Reason.TOO_LARGE,
-                f"the request has {len(request)} bytes, more than SEEDBED_MAX_MESSAGE_BYTES"
-                f" ({limit}): send less",
-            )
-        key = read_key(request, self._method.key)
-        said = read_metadata(call.metadata)
-        return EntityCall(
-            method=self._method.path,
-            type=self._type,
-            key=key.text,
-            shard=shard_of(key.canonical, self._shards),
-            request=request,
-            deadline_ns=deadline_ns,
-            request_id=said.name() or edge.request_ids.mint(),
-            traceparent=said.traceparent,
-            tracestate=said.tracestate,
-            metadata=said.own,
+        method = self._method
+        key = request_key(request, method.key, edge.settings.max_message_bytes)
+        made = entity_call(
+            method.path, self._type, key, self._shards, request, deadline_ns, call.metadata
         )
+        if not made.request_id:
+            made.request_id = edge.request_ids.mint()
+        return made
 
     def _span(self, call: EntityCall) -> Span:
         span = self._edge.tracer.span(

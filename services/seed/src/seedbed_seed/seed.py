@@ -11,7 +11,6 @@ from importlib.metadata import version
 from seedbed.clock import SystemClock
 from seedbed.errors import SettingsError
 from seedbed.grpc_transport import GrpcTransport
-from seedbed.parking import ParkingLimits
 from seedbed.router import Router, RouterLimits
 from seedbed.routing import RouteTable
 from seedbed.service import logs
@@ -117,11 +116,7 @@ class Seed:
             transport=self.transport,
             clock=clock,
             node=config.node_id,
-            limits=RouterLimits(
-                parking=ParkingLimits(
-                    config.parked_calls, config.parked_bytes, config.parked_calls_per_shard
-                )
-            ),
+            limits=RouterLimits(config.parking),
             table=RouteTable(),
             outlook=ShardOutlook(coordinator, clock),
             tracer=telemetry.tracer,

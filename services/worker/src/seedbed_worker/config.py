@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedbed.errors import SettingsError
+from seedbed.parking import ParkingLimits
 from seedbed.service import logs
 from seedbed.service.telemetry import TelemetrySettings
 from seedbed.settings import Reader, Secret, bad_setting
+from seedbed.shared_settings import max_message_bytes, parking_limits
 from seedbed.tls import TlsFiles
 
 JOURNAL_FORMS = "sqlite:///FILE, postgresql://… or none"
@@ -41,9 +43,7 @@ class WorkerConfig:
     type_calls: int
     worker_calls: int
     onward_calls: int
-    parked_calls: int
-    parked_bytes: int
-    parked_calls_per_shard: int
+    parking: ParkingLimits
     idle_timeout_s: float
     max_entities: int
     loop_stall_limit_s: float
@@ -89,16 +89,12 @@ class WorkerConfig:
             drain_timeout_s=reader.seconds("SEEDBED_DRAIN_TIMEOUT_S", maximum=20.0),
             default_deadline_s=reader.seconds("SEEDBED_DEFAULT_DEADLINE_S", minimum=0.001),
             repeat_window_s=reader.seconds("SEEDBED_REPEAT_WINDOW_S", minimum=1.0),
-            max_message_bytes=reader.integer(
-                "SEEDBED_MAX_MESSAGE_BYTES", minimum=1024, maximum=1 << 30
-            ),
+            max_message_bytes=max_message_bytes(reader),
             mailbox_calls=reader.integer("SEEDBED_MAILBOX_CALLS", minimum=1),
             type_calls=reader.integer("SEEDBED_TYPE_CALLS", minimum=1),
             worker_calls=reader.integer("SEEDBED_WORKER_CALLS", minimum=1),
             onward_calls=reader.integer("SEEDBED_ONWARD_CALLS", minimum=1),
-            parked_calls=reader.integer("SEEDBED_PARKED_CALLS", minimum=1),
-            parked_bytes=reader.integer("SEEDBED_PARKED_BYTES", minimum=1),
-            parked_calls_per_shard=reader.integer("SEEDBED_PARKED_CALLS_PER_SHARD", minimum=1),
+            parking=parking_limits(reader, minimum=1),
             idle_timeout_s=reader.seconds("SEEDBED_IDLE_TIMEOUT_S"),
             max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),
             loop_stall_limit_s=reader.seconds("SEEDBED_LOOP_STALL_LIMIT_S", minimum=1.0),

@@ -8,23 +8,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable
-from typing import Final
 
+from seedbed.addressing import DEFAULT_DEADLINE_KEY, entity_call, request_key
 from seedbed.calls import EntityCall, Failed, Metadata, NotHere, Replied
 from seedbed.clock import Clock
 from seedbed.errors import CallError, Reason
 from seedbed.frames import STREAM_CREDIT
 from seedbed.ids import NO_GENERATION
-from seedbed.keys import read_key
-from seedbed.metadata import IDEMPOTENCY_KEY, NOTHING, read_metadata
-from seedbed.sharding import shard_of
+from seedbed.metadata import IDEMPOTENCY_KEY
 from seedbed.status import failed, status_error
 from seedbed.transport import Method, ServerCall, ServerStreamMethod, StatusError, UnaryMethod
 from seedbed_worker.host import Host
 from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Answer, Job, nobody
-
-DEFAULT_DEADLINE_KEY: Final = "seedbed-default-deadline-ms"
 
 
 class EntityPort:
@@ -122,32 +118,14 @@ class _Entry:
 
     def _entity_call(self, call: ServerCall, request: bytes, deadline_ns: int | None) -> EntityCall:
         port = self._port
-        if len(request) > port.max_message_bytes:
-            raise CallError(
-                Reason.TOO_LARGE,
-                f"the request has {len(request)} bytes, more than SEEDBED_MAX_MESSAGE_BYTES"
-                f" ({port.max_message_bytes}): send less",
-            )
-        key = read_key(request, self._key)
+        key = request_key(request, self._key, port.max_message_bytes)
         table = port.host.rt.region.view.tables.get((self._type, 0))
         if table is None:
             raise not_owner()
-        said = read_metadata(call.metadata)
-        # Without their names: that costs 0.4 µs less.
-        entity_call = EntityCall(
-            self._path,
-            self._type,
-            key.text,
-            shard_of(key.canonical, table.shard_count),
-            request,
-            deadline_ns,
+        # Without an id, one is minted if it is asked for.
+        return entity_call(
+            self._path, self._type, key, table.shard_count, request, deadline_ns, call.metadata
         )
-        if said is not NOTHING:
-            entity_call.request_id = said.name()  # else one is minted if it is asked for
-            entity_call.traceparent = said.traceparent
-            entity_call.tracestate = said.tracestate
-            entity_call.metadata = said.own
-        return entity_call
 
 
 def _reply(call: ServerCall, answer: Answer, trailing: Metadata) -> bytes:

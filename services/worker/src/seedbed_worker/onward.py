@@ -12,7 +12,6 @@ import grpc.aio
 from seedbed.client_channel import Channel
 from seedbed.client_session import ClientSession
 from seedbed.clock import Clock
-from seedbed.parking import ParkingLimits
 from seedbed.router import RouterLimits
 from seedbed.tracing import Tracer
 from seedbed.transport import Transport
@@ -72,15 +71,10 @@ class Onward:
 
 def onward(config: WorkerConfig, transport: Transport, clock: Clock, tracer: Tracer) -> Onward:
     """As the settings say."""
-    parking = ParkingLimits(
-        calls=config.parked_calls,
-        bytes=config.parked_bytes,
-        calls_per_shard=config.parked_calls_per_shard,
-    )
     session = ClientSession(
         transport,
         config.seeds,
-        RouterLimits(parking),
+        RouterLimits(config.parking),
         clock,
         max_message_bytes=config.max_message_bytes,
         node=config.node_id,
