@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
 
 from seedbed import contract as contract_codec
 from seedbed import tables as table_codec
@@ -54,6 +54,8 @@ class ClientSession:
     It is the `Caller` of all calls that a client makes.
     """
 
+    router_class: ClassVar[type[Router]] = Router
+
     def __init__(
         self,
         transport: Transport,
@@ -69,7 +71,7 @@ class ClientSession:
         self.clock = clock
         table = RouteTable()
         self._outlook = ToldOutlook(table, clock)
-        self.router = Router(
+        self.router = self.router_class(
             transport=transport,
             clock=clock,
             node=node,

@@ -19,7 +19,7 @@ from seedbed.calls import Metadata
 from seedbed.clock import Clock
 from seedbed.errors import CallError, Reason, SettingsError
 from seedbed.grpc_codes import code_of_number
-from seedbed.status import DETAILS_KEY, failed, status_error
+from seedbed.status import DETAILS_KEY, shown
 from seedbed.tls import TlsFiles
 from seedbed.transport import (
     BidiMethod,
@@ -29,7 +29,6 @@ from seedbed.transport import (
     Server,
     ServerStream,
     ServerStreamMethod,
-    StatusError,
     UnaryMethod,
 )
 
@@ -183,15 +182,11 @@ class _Call(_RpcMethodHandler):
         """End the call with the error's status; an error that is not ours shows only its class."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        if isinstance(error, CallError):
-            error = status_error(failed(error))
-        if isinstance(error, StatusError):
-            trailing = error.trailing
-            if error.details:
-                trailing = (*trailing, (DETAILS_KEY, error.details))
-            await self._context.abort(code_of_number(error.code), error.message, trailing)
-        log.error("handler failed", extra={"method": self.method}, exc_info=error)
-        await self._context.abort(grpc.StatusCode.UNKNOWN, type(error).__name__)
+        status = shown(error, self.method, log)
+        trailing = status.trailing
+        if status.details:
+            trailing = (*trailing, (DETAILS_KEY, status.details))
+        await self._context.abort(code_of_number(status.code), status.message, trailing)
 
 
 class _UnaryCall(_Call):

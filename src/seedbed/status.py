@@ -6,6 +6,7 @@ What each reason means to a caller, and what to do about it, is in `docs/errors.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from logging import Logger
 from math import ceil
 from typing import Final, TypeAlias
 
@@ -52,6 +53,7 @@ _CODES: Final = {
     Reason.SEED_NOT_READY: grpc.StatusCode.UNAVAILABLE,
     Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+_UNKNOWN: Final = 2
 _NUMBERS: Final[dict[Reason, int]] = {reason: code.value[0] for reason, code in _CODES.items()}
 
 
@@ -81,6 +83,19 @@ def status_error(failed: Failed) -> StatusError:
     if failed.retry_after_s is not None:
         trailing = (*trailing, (PUSHBACK_KEY, str(ceil(failed.retry_after_s * 1000))))
     return StatusError(failed.code, failed.message, details=details, trailing=trailing)
+
+
+def shown(error: Exception, method: str, log: Logger) -> StatusError:
+    """What a handler's error says to the caller; of one that is not ours only its class is shown.
+
+    The rest of that goes to the log.
+    """
+    if isinstance(error, StatusError):
+        return error
+    if isinstance(error, CallError):
+        return status_error(failed(error))
+    log.error("handler failed", extra={"method": method}, exc_info=error)
+    return StatusError(_UNKNOWN, type(error).__name__)
 
 
 def reason_of(details: bytes) -> Reason | None:

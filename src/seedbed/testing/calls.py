@@ -83,16 +83,10 @@ class KitRouter(Router):
 class KitSession(ClientSession):
     """A client's session that is told its routes, and asks no seed for them."""
 
+    router_class = KitRouter
+
     def __init__(self, transport: Transport, clock: Clock, node: str = "") -> None:
         super().__init__(transport, (), LIMITS, clock, node=node)
-        self.router = KitRouter(
-            transport=transport,
-            clock=clock,
-            node=node,
-            limits=LIMITS,
-            table=self.router.table,
-            outlook=self._outlook,
-        )
 
     def method(self, path: str) -> Method:
         """The method of a path; a class that a test left out is its own mistake."""

@@ -16,7 +16,7 @@ from typing import Final
 from seedbed.calls import Metadata
 from seedbed.clock import Clock
 from seedbed.errors import CallError, Reason, SettingsError
-from seedbed.status import failed, status_error
+from seedbed.status import shown
 from seedbed.testing.memory_pipe import Pipe
 from seedbed.transport import (
     BidiMethod,
@@ -34,7 +34,6 @@ from seedbed.transport import (
 log = logging.getLogger(__name__)
 
 _CANCELLED: Final = 1
-_UNKNOWN: Final = 2
 _DEADLINE_EXCEEDED: Final = 4
 _UNAVAILABLE: Final = 14
 
@@ -106,7 +105,7 @@ class MemoryServer(Server):
             method = methods.find(path)
             if method is not None:
                 return method
-        raise _status(CallError(Reason.UNKNOWN_METHOD, f"no method {path} here"))
+        raise shown(CallError(Reason.UNKNOWN_METHOD, f"no method {path} here"), path, log)
 
     def open(self, path: str, metadata: Metadata) -> _Stream:
         """Begin a stream (for `MemoryDuplex`); raises `StatusError`."""
@@ -128,7 +127,7 @@ class MemoryConnection(Connection):
     ) -> bytes:
         found = self.server().find(method)
         if not isinstance(found, UnaryMethod):
-            raise _status(CallError(Reason.UNKNOWN_METHOD, f"{method} is a stream"))
+            raise shown(CallError(Reason.UNKNOWN_METHOD, f"{method} is a stream"), method, log)
         clock = self._network.clock
         call = _Call(method, metadata, clock.now_ns() + int(timeout * 1e9))
         try:
@@ -137,7 +136,7 @@ class MemoryConnection(Connection):
         except TimeoutError:
             raise StatusError(_DEADLINE_EXCEEDED, "Deadline Exceeded") from None
         except Exception as error:
-            raise _status(error) from error
+            raise shown(error, method, log) from error
 
     def bidi(self, method: str, *, metadata: Metadata = ()) -> MemoryDuplex:
         duplex = MemoryDuplex(self, method, metadata)
@@ -251,7 +250,7 @@ class _Stream:
         except Disconnected as error:
             end = error
         except Exception as error:
-            end = _status(error, self._call.method)
+            end = shown(error, self._call.method, log)
         except asyncio.CancelledError:
             end = Disconnected(_UNAVAILABLE, "the peer is gone", reached=True)
             raise
@@ -282,13 +281,3 @@ class _Stream:
     async def _requests(self) -> AsyncGenerator[bytes]:
         while (message := await self.requests.get()) is not None:
             yield message
-
-
-def _status(error: Exception, method: str = "") -> StatusError:
-    """What the caller sees of an error; one that is not ours shows only its class."""
-    if isinstance(error, StatusError):
-        return error
-    if isinstance(error, CallError):
-        return status_error(failed(error))
-    log.error("handler failed", extra={"method": method}, exc_info=error)
-    return StatusError(_UNKNOWN, type(error).__name__)

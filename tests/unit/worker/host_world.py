@@ -22,7 +22,7 @@ from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.host import Host
-from seedbed_worker.jobs import Answer, Job
+from seedbed_worker.jobs import Answer, Job, nobody
 from seedbed_worker.loader import host_class
 from seedbed_worker.runtime import HostLimits
 from seedbed_worker.streams import StreamCall
@@ -290,6 +290,14 @@ class World:
         self.lease = new_lease(self.clock, name)
         self.place(name)
         self.host.begin(self.lease)
+
+
+async def unary(host: Host, call: EntityCall) -> Answer:
+    """Run a unary call as a server does, which waits only if the answer is not there at once."""
+    job = host.submit(call, nobody)
+    if job is None:
+        return NotHere(host.rt.region.generation(call.type, call.shard))
+    return job.answer or await host.answer_of(job)
 
 
 class Pending:

@@ -35,7 +35,7 @@ from seedbed_worker.loader import host_class
 from seedbed_worker.onward import Onward
 from seedbed_worker.runtime import HostLimits
 from tests.support.memory_net import MemoryNet
-from tests.unit.worker.host_world import SECOND, SHARDS, FakeClock, NoMetrics, Total
+from tests.unit.worker.host_world import SECOND, SHARDS, FakeClock, NoMetrics, Total, unary
 
 WAIT_S = 40.0
 LEASE_NS = 1_000_000 * SECOND
@@ -101,7 +101,7 @@ class Node:
     onward: Onward
 
     async def call(self, call: EntityCall) -> Answer:
-        return await asyncio.wait_for(self.host.unary(call), WAIT_S)
+        return await asyncio.wait_for(unary(self.host, call), WAIT_S)
 
 
 @dataclass

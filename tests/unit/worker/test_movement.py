@@ -20,6 +20,7 @@ from tests.unit.worker.host_world import (
     reply,
     settle,
     table,
+    unary,
     world,
 )
 
@@ -276,7 +277,7 @@ async def test_a_host_that_does_not_run_admits_nothing() -> None:
         host = w.host
         lease = w.lease
     w.host.begin(lease)
-    assert not_here(await host.unary(w.call("Write")))
+    assert not_here(await unary(host, w.call("Write")))
 
 
 async def test_a_turn_that_is_ended_before_its_first_step_leaves_nothing() -> None:

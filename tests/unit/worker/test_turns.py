@@ -21,6 +21,7 @@ from tests.unit.worker.host_world import (
     refused,
     reply,
     settle,
+    unary,
     world,
 )
 
@@ -203,7 +204,7 @@ async def test_a_turn_is_cancelled_at_its_deadline_and_the_next_one_begins() -> 
 async def test_a_caller_that_goes_away_does_not_cancel_a_turn() -> None:
     async with world() as w:
         async with asyncio.TaskGroup() as tasks:
-            caller = tasks.create_task(w.host.unary(w.call("Write", amount=1, gate="g")))
+            caller = tasks.create_task(unary(w.host, w.call("Write", amount=1, gate="g")))
             await GATES.reach("g")
             caller.cancel()
         GATES.open("g")
@@ -218,7 +219,7 @@ async def test_a_caller_that_goes_away_before_its_turn_drops_it() -> None:
         running = w.start(w.call("Write", gate="g"))
         await GATES.reach("g")
         async with asyncio.TaskGroup() as tasks:
-            caller = tasks.create_task(w.host.unary(w.call("Write", amount=1)))
+            caller = tasks.create_task(unary(w.host, w.call("Write", amount=1)))
             await settle()
             caller.cancel()
         GATES.open("g")

@@ -12,6 +12,7 @@ import logging
 from contextlib import suppress
 
 from seedbed.clock import Clock
+from seedbed.groups import leaves
 from seedbed.ids import Epoch
 from seedbed_seed.cluster_view import ClusterView, ViewChange
 from seedbed_seed.core import coordinator as core
@@ -68,7 +69,7 @@ class Driver:
                     tasks.create_task(self._lease.keep(), name="seed lease")
                     tasks.create_task(self._candidate(lease), name="seed candidacy")
             except* (LeaseLost, StoreError) as errors:
-                first = _first(errors)
+                first = leaves(errors)[0]
                 log.warning(
                     "seed without lease", extra={"node": self._node_id, "error": str(first)}
                 )
@@ -137,11 +138,3 @@ class Driver:
 
     def _changed(self, change: ViewChange) -> None:
         self._wake.set()
-
-
-def _first(error: BaseException) -> BaseException:
-    """The error itself, out of the groups that task groups wrap it in."""
-    if isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[BaseException] = error  # pyright: ignore[reportUnknownVariableType]
-        return _first(group.exceptions[0])
-    return error

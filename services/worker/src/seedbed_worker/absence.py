@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from seedbed.calls import NotHere
 from seedbed.errors import CallError, Reason
+from seedbed_worker.refusals import lost
 
 if TYPE_CHECKING:
     from seedbed_worker.visits import Visit  # a call that makes its absences
@@ -46,7 +47,7 @@ class Absence:
                 raise asyncio.CancelledError
             rt = visit.home.rt
             if not visit.shard.serves(rt.clock.now_ns(), visit.call.type, rt.region):
-                raise _lost()
+                raise lost()
         except BaseException as error:
             self.failure = error
             raise
@@ -79,11 +80,7 @@ class Absence:
         await visit.stand_in_line()
         refusal = visit.may_begin()
         if isinstance(refusal, NotHere):
-            raise _lost()
+            raise lost()
         if refusal is not None:
             raise CallError(Reason.DEADLINE, "the deadline passed while it was outside its turn")
         visit.open = True
-
-
-def _lost() -> CallError:
-    return CallError(Reason.FENCED, "the shard was lost while the call ran")

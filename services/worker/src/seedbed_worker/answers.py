@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import cast
 
 from seedbed.abort import Abort
 from seedbed.adapters import EntityContext
 from seedbed.calls import EntityCall, Failed, NotHere, Replied
 from seedbed.errors import CallError
+from seedbed.groups import leaves
 from seedbed.grpc_codes import number_of_code
 from seedbed.service.logs import personal
 from seedbed.status import failed
-from seedbed_worker.onward_errors import onward_error_in
+from seedbed_worker.onward_errors import OnwardError
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,9 @@ def failure(
 
     `entity` is its class, `hook` the hook that raised (empty: none), both for the log.
     """
-    error = _abort_in(error) or error
+    found = leaves(error)
+    if isinstance(found[0], Abort) and all(isinstance(leaf, Abort) for leaf in found):
+        error = found[0]
     if context is not None and context.aborted is not None:
         return context.aborted
     if isinstance(error, Abort):
@@ -57,7 +59,7 @@ def failure(
         )
     if isinstance(error, CallError):
         return failed(error, started=started)
-    onward = onward_error_in(error)
+    onward = found[0] if len(found) == 1 and isinstance(found[0], OnwardError) else None
     passed_on = onward.answer_of(call) if onward is not None else None
     if passed_on is not None:
         return passed_on
@@ -75,18 +77,6 @@ def failure(
     else:
         text = str(error) if isinstance(error, WrongReply) else type(error).__name__
     return Failed(_UNKNOWN, text, started=True)
-
-
-def _abort_in(error: BaseException) -> Abort | None:
-    """The abort in an exception group of nothing else: a task group wraps what its tasks raise."""
-    if isinstance(error, Abort):
-        return error
-    if not isinstance(error, BaseExceptionGroup):
-        return None
-    # A check by isinstance leaves the type of what is in it unknown.
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    found = [_abort_in(one) for one in group.exceptions]
-    return found[0] if all(found) else None
 
 
 def code_and_message(answer: Replied | Failed | NotHere | None) -> tuple[int, str]:

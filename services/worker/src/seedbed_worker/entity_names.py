@@ -12,7 +12,7 @@ from typing import TypeGuard, cast
 
 from seedbed.entity import AnyEntity, Entity
 from seedbed.errors import SettingsError
-from seedbed_worker.places import raised_at
+from seedbed_worker.places import in_words, raised_at
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,6 @@ def _module(name: str) -> ModuleType:
         raise SettingsError(f"{SETTING}: module {name}: {error}{raised_at(error)}") from error
     except Exception as error:  # whatever user code raises while it is imported
         log.debug("import failed", extra={"module_name": name}, exc_info=error)
-        text = " ".join(str(error).split())
         raise SettingsError(
-            f"{SETTING}: importing {name} raises {type(error).__name__}: {text}{raised_at(error)}"
+            f"{SETTING}: importing {name} raises {in_words(error)}{raised_at(error)}"
         ) from error

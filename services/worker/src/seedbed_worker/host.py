@@ -23,7 +23,7 @@ from seedbed_worker.entity_store import EntityStore, OwnedStates
 from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
 from seedbed_worker.hosted import HostedClass, HostedMethod
-from seedbed_worker.jobs import Answer, Job, OnEnd, nobody
+from seedbed_worker.jobs import Answer, Job, OnEnd
 from seedbed_worker.refusals import all_busy, unknown_method
 from seedbed_worker.runtime import CallMetrics, HostLimits, Runtime
 from seedbed_worker.streams import OnItem, StreamCall
@@ -122,15 +122,11 @@ class Host:
         self._admit_later(job)
         return job
 
-    async def unary(self, call: EntityCall) -> Answer:
-        """Run a unary call. If the caller is cancelled, a turn that has begun goes on."""
-        job = self.submit(call, nobody)
-        if job is None:
-            return NotHere(self.rt.region.generation(call.type, call.shard))
-        return job.answer or await self.answer_of(job)
-
     async def answer_of(self, job: Job) -> Answer:
-        """Wait for a call that has not been answered at once."""
+        """Wait for a call that has not been answered at once.
+
+        If the caller is cancelled, a turn that has begun goes on.
+        """
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def answered(answer: Answer) -> None:

@@ -44,10 +44,6 @@ class Household(Protocol):
         """The job's turn is over."""
         ...
 
-    def withdraw(self, job: Job) -> None:
-        """The job stands in line no longer."""
-        ...
-
     def forget(self, job: Job) -> None:
         """Nothing of the job is left."""
         ...

@@ -29,6 +29,7 @@ from seedbed_worker.core.mailbox import HOLDING, OUT, WAITING, Ticket
 from seedbed_worker.hosted import HostedMethod
 from seedbed_worker.household import Household
 from seedbed_worker.present_turn import PresentTurn
+from seedbed_worker.refusals import lost
 from seedbed_worker.runners import Work
 
 if TYPE_CHECKING:
@@ -241,8 +242,7 @@ class Job(Ticket):
             rt = self.home.rt
             self.ended_ns = now_ns = rt.clock.now_ns()
             if not self.ended and not self.shard.serves(now_ns, self.call.type, rt.region):
-                message = "the shard was lost while the call ran"
-                answer = failed(CallError(Reason.FENCED, message), started=True)
+                answer = failed(lost(), started=True)
             elif isinstance(answer, Failed):
                 answer = replace(answer, epoch=self.shard.epoch)
             if self.onward is not None:

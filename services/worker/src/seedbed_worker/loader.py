@@ -17,7 +17,7 @@ from seedbed.entity_contract import entity_contract
 from seedbed.errors import ContractError
 from seedbed_worker.entity_names import class_of, servicers
 from seedbed_worker.hosted import HostedClass, HostedMethod
-from seedbed_worker.places import attribute_place, place
+from seedbed_worker.places import attribute_place, function_place, place
 from seedbed_worker.sharing import shared_attributes
 from seedbed_worker.states import state_factory
 
@@ -152,10 +152,8 @@ def _method(
 
 
 def _method_place(cls: type[AnyEntity], function: object, name: str) -> str:
-    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
-    if code is None:
-        return f"{place(cls)}: method {name}"
-    return f"{code.co_filename}:{code.co_firstlineno}: method {cls.__qualname__}.{name}"
+    where = function_place(function)
+    return f"{where}: method {cls.__qualname__}.{name}" if where else f"{place(cls)}: method {name}"
 
 
 def _hint(function: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import grpc.aio
 
@@ -68,12 +68,3 @@ def onward_error(outcome: Failed, turn: TurnCalls, target: str) -> OnwardError:
     )
     error.target, error.outcome, error.turn = target, outcome, turn
     return error
-
-
-def onward_error_in(error: BaseException) -> OnwardError | None:
-    """The error itself, or the one that a task group has wrapped."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error if isinstance(error, OnwardError) else None
-    # A check by isinstance leaves the type of what is in it unknown.
-    inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
-    return onward_error_in(inner[0]) if len(inner) == 1 else None

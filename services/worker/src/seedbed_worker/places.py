@@ -34,6 +34,17 @@ def attribute_place(cls: type, name: str) -> str:
     return place(cls)
 
 
+def function_place(function: object) -> str:
+    """`file:line` of a function, under its decorators; empty for what has no code of Python's."""
+    code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def in_words(error: BaseException) -> str:
+    """`OSError: its text`, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def raised_at(error: BaseException) -> str:
     """` (file:line)` of the innermost line of Python that an error passed, or nothing."""
     frames = [

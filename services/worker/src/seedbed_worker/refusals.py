@@ -38,6 +38,11 @@ def wrong_shard(call: EntityCall) -> CallError:
     return CallError(Reason.BAD_REQUEST, message)
 
 
+def lost() -> CallError:
+    """The shard went to another owner, or the lease ended, under a turn."""
+    return CallError(Reason.FENCED, "the shard was lost while the call ran")
+
+
 def check_shard(region: Region, call: EntityCall, kind: KeyKind) -> None:
     """Raise `CallError` unless the call's key lies in its shard."""
     table = region.view.tables.get((call.type, call.shard // CHUNK))

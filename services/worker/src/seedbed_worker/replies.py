@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from seedbed.errors import CallError, Reason
 from seedbed_worker.answers import WrongReply
+from seedbed_worker.places import function_place
 
 if TYPE_CHECKING:
     from seedbed_worker.jobs import Job  # a job serialises its replies
@@ -18,7 +19,7 @@ def serialise(job: Job, reply: object) -> bytes:
     if not isinstance(reply, response):
         verb = "yielded" if job.streaming else "returned"
         text = f"{job.call.method} {verb} {_named(reply)}, expected {response.DESCRIPTOR.full_name}"
-        raise WrongReply(text, place=_place(job.method.stream or job.method.unary))
+        raise WrongReply(text, place=function_place(job.method.stream or job.method.unary))
     data = reply.SerializeToString()
     limit = job.home.rt.limits.max_message_bytes
     if len(data) > limit:
@@ -43,8 +44,3 @@ def _named(reply: object) -> str:
     else:
         return name
     return f"{name} (write `await` before it)"
-
-
-def _place(method: object) -> str:
-    code = getattr(inspect.unwrap(method) if callable(method) else None, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""

@@ -16,7 +16,7 @@ from typing import cast
 from seedbed.entity import Factory
 from seedbed.errors import SettingsError
 from seedbed_worker.entity_names import SETTING, Function, class_of, find
-from seedbed_worker.places import raised_at
+from seedbed_worker.places import in_words, raised_at
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,8 @@ async def _enter(
             ) from None
     if failure is not None:
         log.debug("resources not entered", extra={"function": function.name}, exc_info=failure)
-        text = " ".join(str(failure).split())
         raise SettingsError(
-            f"{SETTING}: entering {function.name} raises {type(failure).__name__}: {text}"
-            f"{raised_at(failure)}"
+            f"{SETTING}: entering {function.name} raises {in_words(failure)}{raised_at(failure)}"
         ) from failure
     return given
 
@@ -112,10 +110,8 @@ def _manager(function: Function) -> AbstractAsyncContextManager[object]:
     try:
         made = make()
     except Exception as error:
-        text = " ".join(str(error).split())
         raise SettingsError(
-            f"{SETTING}: calling {function.name} raises {type(error).__name__}: {text}, expected"
-            f" {_FORM}"
+            f"{SETTING}: calling {function.name} raises {in_words(error)}, expected {_FORM}"
         ) from error
     if not isinstance(made, AbstractAsyncContextManager):
         raise SettingsError(

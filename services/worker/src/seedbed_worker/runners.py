@@ -119,12 +119,8 @@ class Runners:
             leave_task(loop, asking)
         enter_task(loop, task)
         started: _Started | None = None
-        call.task = task
-        turn, context = call.run(), self._context.copy()
         try:
-            started = _Started(turn, context, context.run(turn.send, None))
-        except StopIteration:
-            pass
+            started = self._first_step(call, task)
         finally:
             leave_task(loop, task)
             if asking is not None:
