@@ -22,6 +22,7 @@ from seedbed.resolver import WATCH_ROUTES
 from seedbed.router import RouterLimits
 from seedbed.routing import Owner, ShardTable
 from seedbed.sharding import shard_of
+from seedbed.testing.memory_transport import MemoryConnection, MemoryTransport
 from seedbed.tracing import NO_TRACER, Tracer
 from seedbed.transport import Method, ServerCall, ServerStreamMethod
 from seedbed.turn import CURRENT
@@ -34,7 +35,6 @@ from seedbed_worker.link_server import LinkServer
 from seedbed_worker.loader import host_class
 from seedbed_worker.onward import Onward
 from seedbed_worker.runtime import HostLimits
-from tests.support.memory_net import MemoryNet
 from tests.unit.worker.host_world import SECOND, SHARDS, FakeClock, NoMetrics, Total, unary
 
 WAIT_S = 40.0
@@ -120,12 +120,28 @@ class Seed:
         await asyncio.Event().wait()
 
 
+class Dialled(MemoryTransport):
+    """Knows which addresses were connected to, in their order."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, clock: Clock) -> None:
+        super().__init__(tasks, clock)
+        self.dialled: list[str] = []
+
+    def connect(self, address: str) -> MemoryConnection:
+        self.dialled.append(address)
+        return super().connect(address)
+
+    def cut(self, address: str) -> None:
+        """Break all streams to an address; it goes on listening."""
+        self.servers[address].cut()
+
+
 @dataclass
 class Net:
     """All of it."""
 
     clock: FakeClock
-    net: MemoryNet
+    net: Dialled
     seed: Seed
     nodes: Sequence[Node]
 
@@ -191,7 +207,8 @@ async def net(
     if told:
         seed.open.set()
     async with asyncio.TaskGroup() as tasks:
-        memory = MemoryNet(tasks, {SEED: seed})
+        memory = Dialled(tasks, used)
+        await memory.server(seed).start("seed", 1)
         nodes: list[Node] = []
         running: list[asyncio.Task[None]] = []
         for name in names:
@@ -210,7 +227,7 @@ async def net(
             session = ClientSession(memory, [SEED], RouterLimits(), used, node=name)
             onward = Onward(session, default_deadline_s=10.0, repeat_window_s=3600.0)
             host.rt.channel = onward.channel
-            memory.listening[f"{name}:1"] = LinkServer(host, clock=used, node_id=name)
+            await memory.server(LinkServer(host, clock=used, node_id=name)).start(name, 1)
             nodes.append(Node(name, host, region, onward))
             running.append(tasks.create_task(host.run()))
             running.append(tasks.create_task(onward.run()))
