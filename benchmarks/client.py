@@ -7,7 +7,6 @@ import statistics
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import grpc.aio
 import uvloop
@@ -16,6 +15,7 @@ from census.v1 import census_pb2_grpc as rpc
 
 from benchmarks.report import Report
 from seedbed import Client
+from tests.support.callers import took_by_callers
 from tests.support.cluster import cluster
 
 KEYS = 1000
@@ -63,20 +63,7 @@ async def measure(report: Report, rounds: int, seconds: float) -> None:
 async def drive(stub: rpc.CensusAsyncStub, callers: int, seconds: float) -> Rate:
     """Calls of so many callers, each waiting for its answer, for some seconds."""
     people = [pb.Person(name=f"person-{n}") for n in range(KEYS)]
-    took: list[float] = []
-    end = perf_counter() + seconds
-
-    async def caller(number: int) -> None:
-        begin = perf_counter()
-        while begin < end:
-            number = (number + 7) % KEYS
-            await stub.Get(people[number], timeout=10)
-            after = perf_counter()
-            took.append(after - begin)
-            begin = after
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(callers):
-            group.create_task(caller(number))
-    took.sort()
+    took = await took_by_callers(
+        lambda number: stub.Get(people[number % KEYS], timeout=10), callers=callers, seconds=seconds
+    )
     return Rate(len(took) / seconds, took[len(took) // 2] * 1e3, took[int(len(took) * 0.99)] * 1e3)

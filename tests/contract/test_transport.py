@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias
 
@@ -19,7 +19,6 @@ from seedbed.transport import (
     Connection,
     Disconnected,
     Duplex,
-    Method,
     Server,
     ServerCall,
     ServerStreamMethod,
@@ -27,26 +26,15 @@ from seedbed.transport import (
     Transport,
     UnaryMethod,
 )
+from tests.support.transport_calls import Table, ask, echo, refused, unary
 
 Kind: TypeAlias = Literal["grpc", "memory"]
-
-DEADLINE_S = 5.0
 
 
 @pytest.fixture(params=["grpc", "memory"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Which implementation."""
     return "memory" if request.param == "memory" else "grpc"
-
-
-class Table:
-    """Methods by path."""
-
-    def __init__(self, **methods: Method) -> None:
-        self.methods = {f"/test.S/{name}": method for name, method in methods.items()}
-
-    def find(self, method: str) -> Method | None:
-        return self.methods.get(method)
 
 
 @asynccontextmanager
@@ -63,24 +51,6 @@ async def serving(kind: Kind, *tables: Table) -> AsyncGenerator[tuple[Server, Co
         finally:
             await connection.close()
             await server.close(0)
-
-
-def unary(handler: Callable[[ServerCall, bytes], Awaitable[bytes]]) -> Table:
-    return Table(M=UnaryMethod(handler))
-
-
-async def echo(call: ServerCall, request: bytes) -> bytes:
-    return request
-
-
-async def ask(connection: Connection, request: bytes = b"x", method: str = "M") -> bytes:
-    return await connection.unary(f"/test.S/{method}", request, timeout=DEADLINE_S)
-
-
-async def refused(connection: Connection, request: bytes = b"x", method: str = "M") -> StatusError:
-    with pytest.raises(StatusError) as caught:
-        await ask(connection, request, method)
-    return caught.value
 
 
 async def numbers(call: ServerCall, request: bytes) -> AsyncIterator[bytes]:

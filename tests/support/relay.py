@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import perf_counter
 
 import grpc.aio
@@ -10,6 +9,7 @@ from relay.v1 import relay_pb2 as pb
 from relay.v1 import relay_pb2_grpc as rpc
 
 from seedbed import Entity, ServicerContext, reason
+from tests.support.callers import took_by_callers
 
 
 class Relay(Entity, rpc.RelayServicer, durable=False):
@@ -40,22 +40,11 @@ class Relay(Entity, rpc.RelayServicer, durable=False):
 async def drive(stub: rpc.RelayAsyncStub, load: pb.Load) -> pb.Rate:
     """So many callers, each of which waits for its answer, for some seconds."""
     runners = [pb.Runner(name=name) for name in load.targets]
-    took: list[float] = []
-    end = perf_counter() + load.seconds
-
-    async def caller(number: int) -> None:
-        begin = perf_counter()
-        while begin < end:
-            number = (number + 7) % len(runners)
-            await stub.Get(runners[number], timeout=10)
-            after = perf_counter()
-            took.append(after - begin)
-            begin = after
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(load.callers):
-            group.create_task(caller(number))
-    took.sort()
+    took = await took_by_callers(
+        lambda number: stub.Get(runners[number % len(runners)], timeout=10),
+        callers=load.callers,
+        seconds=load.seconds,
+    )
     return pb.Rate(
         per_s=len(took) / load.seconds,
         p50_ms=took[len(took) // 2] * 1e3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import grpc
@@ -19,25 +19,12 @@ from seedbed.grpc_transport import GrpcTransport, TlsFiles
 from seedbed.transport import (
     Connection,
     Disconnected,
-    Method,
     ServerCall,
-    StatusError,
-    UnaryMethod,
 )
 from tests.integration.sdk.certificates import Authority
+from tests.support.transport_calls import DEADLINE_S, Table, ask, echo, refused, unary
 
 pytestmark = pytest.mark.integration
-DEADLINE_S = 5.0
-
-
-class Table:
-    """Methods by path."""
-
-    def __init__(self, **methods: Method) -> None:
-        self.methods = {f"/test.S/{name}": method for name, method in methods.items()}
-
-    def find(self, method: str) -> Method | None:
-        return self.methods.get(method)
 
 
 @contextlib.asynccontextmanager
@@ -57,24 +44,6 @@ async def serving(
 
 def transport(max_message_bytes: int | None = 1000) -> GrpcTransport:
     return GrpcTransport(max_message_bytes=max_message_bytes)
-
-
-def unary(handler: Callable[[ServerCall, bytes], Awaitable[bytes]]) -> Table:
-    return Table(M=UnaryMethod(handler))
-
-
-async def echo(call: ServerCall, request: bytes) -> bytes:
-    return request
-
-
-async def ask(connection: Connection, request: bytes = b"x", method: str = "M") -> bytes:
-    return await connection.unary(f"/test.S/{method}", request, timeout=DEADLINE_S)
-
-
-async def refused(connection: Connection, request: bytes = b"x", method: str = "M") -> StatusError:
-    with pytest.raises(StatusError) as caught:
-        await ask(connection, request, method)
-    return caught.value
 
 
 async def test_a_call_knows_its_path_metadata_deadline_and_peer() -> None:

@@ -39,9 +39,10 @@ class FakeSpan:
 
 
 class FakeTracer:
-    """Keeps its spans."""
+    """Keeps its spans, which are all of one kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = Kind.LINK) -> None:
+        self.kind = kind
         self.spans: list[FakeSpan] = []
 
     def wants(self, traceparent: str) -> bool:
@@ -55,7 +56,7 @@ class FakeTracer:
         tracestate: str = "",
         attributes: Mapping[str, Attribute] | None = None,
     ) -> Span:
-        assert kind is Kind.LINK
+        assert kind is self.kind
         self.spans.append(FakeSpan(len(self.spans) + 1, traceparent, attributes or {}))
         return self.spans[-1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from seedbed_worker.entity_names import Function, find
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.loader import host_class, load
 from tests.unit.worker.host_world import Probe, Total
+from tests.unit.worker.user_modules import user_modules
 
 
 def load_names(*names: str) -> list[HostedClass]:
@@ -40,16 +40,8 @@ from seedbed import Entity
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """Writes a module and gives its name."""
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-
-    def write(text: str) -> str:
-        name = f"user_entities_{len(list(tmp_path.iterdir()))}"
-        (tmp_path / f"{name}.py").write_text(HEADER + text)
-        return name
-
-    yield write
-    for name in [name for name in sys.modules if name.startswith("user_entities_")]:
-        del sys.modules[name]
+    with user_modules(tmp_path, monkeypatch, HEADER) as write:
+        yield write
 
 
 def test_a_module_gives_the_classes_that_it_defines(module: Callable[[str], str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from time import perf_counter
 
 import grpc
@@ -20,12 +19,12 @@ from seedbed.clock import SystemClock
 from seedbed.errors import CallError, Reason
 from seedbed.link import Link
 from seedbed.request_ids import minted_at_ms
-from seedbed.tracing import Attribute, Kind, Span
+from seedbed.tracing import Kind
 from seedbed_worker.jobs import Answer, Job
 from seedbed_worker.onward_errors import OnwardError
 from seedbed_worker.runtime import HostLimits
 from tests.support.waiting import until
-from tests.unit.sdk.test_router_tracing import PARENT, FakeSpan, FakeTracer
+from tests.unit.sdk.test_router_tracing import PARENT, FakeTracer
 from tests.unit.worker.host_world import GATES, SECOND, reply
 from tests.unit.worker.onward_world import SEEN, Net, Scripted, current, key_on, net, script
 
@@ -742,25 +741,9 @@ async def test_calls_of_a_hook_are_not_the_turns(monkeypatch: pytest.MonkeyPatch
         assert first == second != hook
 
 
-class TurnTracer(FakeTracer):
-    """Keeps the spans of turns."""
-
-    def span(
-        self,
-        kind: Kind,
-        method: str,
-        traceparent: str,
-        tracestate: str = "",
-        attributes: Mapping[str, Attribute] | None = None,
-    ) -> Span:
-        assert kind is Kind.TURN
-        self.spans.append(FakeSpan(len(self.spans) + 1, traceparent, attributes or {}))
-        return self.spans[-1]
-
-
 @pytest.mark.parametrize("method", ["Act", "Watch"])
 async def test_the_turns_span_is_the_parent_of_its_calls(method: str) -> None:
-    tracer = TurnTracer()
+    tracer = FakeTracer(Kind.TURN)
     async with net(tracer=tracer) as it:
 
         @script

@@ -14,6 +14,7 @@ import pytest
 from seedbed.errors import SettingsError
 from seedbed_worker import resources
 from seedbed_worker.resources import entered
+from tests.unit.worker.user_modules import user_modules
 
 HEADER = """
 import asyncio
@@ -32,16 +33,8 @@ class Mine(Entity, rpc.ProbeServicer):
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """Writes a module and gives its name."""
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-
-    def write(text: str) -> str:
-        name = f"user_resources_{len(list(tmp_path.glob('*.py')))}"
-        (tmp_path / f"{name}.py").write_text(HEADER + text)
-        return name
-
-    yield write
-    for name in [name for name in sys.modules if name.startswith("user_resources_")]:
-        del sys.modules[name]
+    with user_modules(tmp_path, monkeypatch, HEADER) as write:
+        yield write
 
 
 def told(name: str) -> list[str]:
