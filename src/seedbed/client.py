@@ -1,7 +1,8 @@
 """The routing client: a channel for generated stubs whose calls go straight to the owners.
 
 Here is its scope and its settings; what it holds is in `client_session`, the channel and its
-calls, which only look like grpc.aio's, in `client_channel` and `client_calls`.
+calls, which only look like grpc.aio's, in `client_channel`,
+`client_calls` and `client_streams`.
 """
 
 from __future__ import annotations

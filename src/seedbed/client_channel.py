@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Generic, NoReturn, Self, TypeVar
 import grpc
 import grpc.aio
 
-from seedbed.client_calls import StreamCall, UnaryCall
+from seedbed.client_calls import UnaryCall
+from seedbed.client_streams import StreamCall
 
 if TYPE_CHECKING:
     from seedbed.callers import Callers

@@ -18,7 +18,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from seedbed.errors import SettingsError
-from seedbed.settings_list import SECRETS, SETTINGS, Setting
+from seedbed.setting import Setting
+from seedbed.settings_list import SECRETS, SETTINGS
 
 NAME = re.compile(r"[a-z0-9.-]{1,63}")
 """Cluster, node, role and type names."""

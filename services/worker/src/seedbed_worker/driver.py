@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from seedbed.clock import SystemClock
-from seedbed.descriptors import descriptor_set
 from seedbed.entity import Factory
 from seedbed.errors import ContractError, Reason, SettingsError
 from seedbed.grpc_transport import GrpcTransport
@@ -29,9 +27,11 @@ from seedbed_worker.config import WorkerConfig
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.entity_port import EntityPort
+from seedbed_worker.gauges import set_gauges
 from seedbed_worker.health import WorkerHealth
 from seedbed_worker.host import Host
 from seedbed_worker.hosted import HostedClass
+from seedbed_worker.identity import identity
 from seedbed_worker.link_server import LinkServer
 from seedbed_worker.load_meter import LoadMeter
 from seedbed_worker.loader import load
@@ -39,7 +39,6 @@ from seedbed_worker.loop_watch import LoopWatch
 from seedbed_worker.onward import onward
 from seedbed_worker.runtime import HostLimits
 from seedbed_worker.session import Session
-from seedbed_worker.session_wire import DeclaredType, Identity
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class Worker:
             alive=self.health.alive, ready=self.health.ready, metrics=self.metrics.render
         )
         self.session: Session | None = None
-        self._set_gauges()
+        set_gauges(self)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then leave."""
@@ -166,7 +165,7 @@ class Worker:
             for name in one.contract.methods
         ]
         session = Session(
-            identity=_identity(config, port, self.hosted),
+            identity=identity(config, port, self.hosted),
             seeds=config.seeds,
             region=self.region,
             clock=self.clock,
@@ -216,40 +215,6 @@ class Worker:
         if self.session is not None:
             self.session.epoch_met(type_, shard, epoch)
 
-    def _set_gauges(self) -> None:
-        config, gauge, host = self.config, self.metrics.gauge, self.host
-        info = ("worker", config.node_id, config.cluster, version("seedbed-worker"))
-        gauge("seedbed_info", lambda: {info: 1})
-        gauge("seedbed_lease_margin_seconds", self._lease_margin_s)
-        gauge("seedbed_shards", self._shards)
-        gauge("seedbed_running_calls", lambda: host.rt.calls)
-        gauge(
-            "seedbed_active_entities",
-            lambda: {(type_,): len(home.entities) for type_, home in host.homes.items()},
-        )
-        gauge(
-            "seedbed_open_streams",
-            lambda: {(type_,): len(home.streams) for type_, home in host.homes.items()},
-        )
-        gauge("seedbed_loop_lag_seconds", lambda: self.lag.lag_ns() / 1e9)
-        gauge("seedbed_loop_lag_worst_seconds", lambda: self.lag.worst_ns / 1e9)
-
-    def _lease_margin_s(self) -> float:
-        lease = self.session.lease if self.session is not None else None
-        if lease is None or lease.fenced:
-            return -1.0
-        return (lease.valid_until_ns - self.clock.now_ns()) / 1e9
-
-    def _shards(self) -> dict[tuple[str, ...], float]:
-        owned: dict[tuple[str, ...], float] = {
-            (one.contract.type, "owned"): 0 for one in self.hosted
-        }
-        if self.region.incarnation is not None:
-            for (type_, _), row in self.region.view.mine.items():
-                count = sum(1 for mine in row if mine is not None)
-                owned[type_, "owned"] = owned.get((type_, "owned"), 0) + count
-        return owned
-
 
 def _load(factories: Sequence[Factory]) -> tuple[list[HostedClass], str]:
     """The user's classes; if one cannot be an entity, none, and why.
@@ -288,29 +253,6 @@ def _limits(config: WorkerConfig) -> HostLimits:
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,
         max_message_bytes=config.max_message_bytes,
-    )
-
-
-def _identity(config: WorkerConfig, port: int, hosted: list[HostedClass]) -> Identity:
-    return Identity(
-        cluster=config.cluster,
-        node_id=config.node_id,
-        host=config.host,
-        port=port,
-        roles=config.roles,
-        zone=config.zone,
-        app_version=config.app_version,
-        app_revision=config.app_revision,
-        types=tuple(
-            DeclaredType(
-                one.contract.type,
-                one.contract.service,
-                one.contract.shard_count,
-                one.durable,
-                descriptor_set(one.service),
-            )
-            for one in hosted
-        ),
     )
 
 

@@ -24,15 +24,13 @@ from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
 from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Answer, Job, OnEnd
-from seedbed_worker.refusals import all_busy, unknown_method
+from seedbed_worker.refusals import unknown_method
 from seedbed_worker.runtime import CallMetrics, HostLimits, Runtime
 from seedbed_worker.streams import OnItem, StreamCall
+from seedbed_worker.sweeper import AT_ONCE, Sweeper
 from seedbed_worker.turns import UnaryCall
 
 log = logging.getLogger(__name__)
-
-_SWEEP = 1000
-"""Entities that one sweep retires before it lets the loop go on."""
 
 
 class Host:
@@ -59,30 +57,32 @@ class Host:
             region=region, lease=lease, clock=clock, limits=limits, node_id=node_id,
             metrics=metrics, tracer=tracer,
         )  # fmt: skip
-        self.homes = {
-            one.contract.type: Home(
-                self.rt, one, store=store, make_room=self._make_room, readmit=self._admit_later
+        self.homes: dict[str, Home] = {}
+        self._sweeper = Sweeper(self.rt, self.homes)
+        for one in hosted:
+            self.homes[one.contract.type] = Home(
+                self.rt,
+                one,
+                store=store,
+                make_room=self._sweeper.make_room,
+                readmit=self._admit_later,
             )
-            for one in hosted
-        }
         self.methods: dict[str, tuple[HostedClass, HostedMethod]] = {
             path: (one, method) for one in hosted for path, method in one.methods.items()
         }
         self.holds = Holds(self.rt, epoch_seen)
-        self._sweeper: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Be the parent of all turns, until cancelled. Before it runs nothing is admitted."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 self.rt.start(tasks)
-                self._sweep_later()
+                self._sweeper.start()
                 try:
                     await asyncio.get_running_loop().create_future()
                 finally:
                     self.rt.stop()
-                    if self._sweeper is not None:
-                        self._sweeper.cancel()
+                    self._sweeper.stop()
         finally:
             self._answer_all()
 
@@ -180,7 +180,7 @@ class Host:
                 if alarm.rung:
                     break
                 home.retire(entity)
-                if rt.calls >= _SWEEP:
+                if rt.calls >= AT_ONCE:
                     await self._until_quiet(alarm)
         await self._until_quiet(alarm)
         rt.timers.discard(tick, alarm)
@@ -196,7 +196,7 @@ class Host:
     def tick(self) -> None:
         """Do what is due by the clock now (timers call it; so may the owner of a clock)."""
         self.rt.timers.fire()
-        self._sweep()
+        self._sweeper.sweep()
 
     # Inside.
 
@@ -248,32 +248,6 @@ class Host:
         else:
             return home.shard(call.shard, verdict, lease)
         return None
-
-    def _make_room(self) -> None:
-        """The least recently used leaves for a new one; raises `CallError` if none can."""
-        rt = self.rt
-        if rt.live < rt.limits.max_entities:
-            return
-        now_ns = rt.clock.now_ns()
-        oldest = [(home.ages.oldest(now_ns), home) for home in self.homes.values()]
-        found = [(entity.seedbed_since, home, entity) for entity, home in oldest if entity]
-        if not found:
-            raise all_busy(rt.live)
-        _, home, entity = min(found, key=lambda one: one[0])
-        home.retire(entity)
-
-    def _sweep(self) -> None:
-        now_ns = self.rt.clock.now_ns()
-        more = [home.sweep(now_ns, _SWEEP) for home in self.homes.values()]
-        self._sweep_later(at_once=any(more))
-
-    def _sweep_later(self, *, at_once: bool = False) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        timeouts = [home.ages.timeout_ns for home in self.homes.values()]
-        pause_s = min(timeouts, default=0) / 64e9
-        delay = 0.001 if at_once else min(max(pause_s, 0.05), 5.0)
-        self._sweeper = asyncio.get_running_loop().call_later(delay, self._sweep)
 
     async def _until_quiet(self, alarm: _Alarm) -> None:
         while self.rt.calls and not alarm.rung:
