@@ -28,6 +28,8 @@ from seedbed_seed.core.membership import Status, Worker
 MS = 1_000_000
 SECOND = 1_000 * MS
 TTL = 5 * SECOND
+RESTORE_WAIT = TTL + SECOND
+"""A lease's length, and how late the store may end it."""
 WALL_MS = 1_700_000_000_000
 
 

@@ -1,33 +1,18 @@
-"""What the coordinator does with a store that went back, came back empty, or lost a table."""
+"""Tables after a store was restored: who owns what, from when on."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from seedbed.ids import Generation
-from seedbed.routing import CHUNK, ShardTable
+from seedbed.routing import CHUNK
 from seedbed_seed.core.coordinator import (
-    MAX_TABLES,
     ContractSeen,
-    Coordinator,
     Decision,
     Deposed,
     Elected,
     Synced,
     TableGone,
-    TableSeen,
 )
 from seedbed_seed.core.membership import Status
-from tests.unit.seed.cluster import SECOND, TTL, WALL_MS, Cluster
-
-WAIT = TTL + SECOND
-"""A lease's length, and how late the store may end it."""
-
-
-def follow(standby: Coordinator, leader: Cluster) -> None:
-    """The standby's watch delivers what the leader has written."""
-    for table in leader.tables.values():
-        standby.apply(TableSeen(table), leader.now_ns)
+from tests.unit.seed.cluster import RESTORE_WAIT, SECOND, TTL, Cluster
 
 
 class TestVolatileShards:
@@ -39,9 +24,9 @@ class TestVolatileShards:
         vacated = c.epochs()
         assert set(c.owners()) == {None}
         assert min(vacated) > before
-        assert c.decide() == Decision(wake_at_ns=c.now_ns + WAIT)
-        assert c.core.movable_at_ns("t", 0, c.now_ns) == c.now_ns + WAIT
-        c.wait(WAIT - 1)
+        assert c.decide() == Decision(wake_at_ns=c.now_ns + RESTORE_WAIT)
+        assert c.core.movable_at_ns("t", 0, c.now_ns) == c.now_ns + RESTORE_WAIT
+        c.wait(RESTORE_WAIT - 1)
         assert set(c.owners()) == {None}
         c.wait(1)
         assert set(c.owners()) == {"a.1", "b.1"}
@@ -52,10 +37,10 @@ class TestVolatileShards:
         c = Cluster().placed("a")
         c.restore(dict(c.tables), "a")
         c.apply(Deposed())
-        c.wait(10 * WAIT)
+        c.wait(10 * RESTORE_WAIT)
         c.apply(Elected())
         c.settle()
-        c.wait(WAIT - 1)
+        c.wait(RESTORE_WAIT - 1)
         assert set(c.owners()) == {None}
 
     def test_wait_whoever_owned_them_last_as_far_as_this_seed_knows(self) -> None:
@@ -87,7 +72,7 @@ class TestVolatileShards:
         c.change(c.workers["b"], status=Status.LEFT)
         c.restore(dict(c.tables), "a", "b", "c")
         c.settle()
-        c.wait(WAIT)
+        c.wait(RESTORE_WAIT)
         assert set(c.owners()) == {"c.1"}
 
     def test_wait_anew_after_another_restore_in_the_middle(self) -> None:
@@ -95,11 +80,11 @@ class TestVolatileShards:
         c.restore(dict(c.tables), "a")
         c.settle()
         ownerless, first = dict(c.tables), max(c.epochs())
-        c.wait(WAIT - 1)
+        c.wait(RESTORE_WAIT - 1)
         c.restore(ownerless, "a")
         assert c.settle() == 1
         assert min(c.epochs()) > first
-        c.wait(WAIT - 1)
+        c.wait(RESTORE_WAIT - 1)
         assert set(c.owners()) == {None}
         c.wait(1)
         assert set(c.owners()) == {"a.1"}
@@ -108,7 +93,7 @@ class TestVolatileShards:
         c = Cluster(min_workers=2).placed("a", "b")
         c.restore(dict(c.tables), "a")
         c.settle()
-        c.wait(2 * WAIT)
+        c.wait(2 * RESTORE_WAIT)
         assert set(c.owners()) == {None}
         c.join("b", life=2)
         c.settle()
@@ -141,7 +126,7 @@ class TestDurableShards:
         c.restore(dict(c.tables), "a", "b")
         assert c.settle() == 1
         assert c.owners() == [owner if owner == "a.1" else None for owner in before]
-        c.wait(WAIT)
+        c.wait(RESTORE_WAIT)
         assert None not in c.owners()
 
     def test_wait_if_their_last_owner_said_that_they_are_volatile(self) -> None:
@@ -177,7 +162,7 @@ class TestTablesThatAreGone:
         c.write(decision.persist)
         assert set(c.owners()) == {None}
         assert min(c.epochs()) > high
-        c.wait(WAIT - 1)
+        c.wait(RESTORE_WAIT - 1)
         assert set(c.owners()) == {None}
         c.wait(1)
         assert set(c.owners()) == {"a.1"}
@@ -208,12 +193,12 @@ class TestTablesThatAreGone:
         contracts, c.contracts = c.contracts, ()
         c.restore({})
         assert c.decide() == Decision()
-        c.now_ns += 2 * WAIT
+        c.now_ns += 2 * RESTORE_WAIT
         c.apply(contracts[0])
         c.join("a", life=2, types=("t",))
         c.settle()
         assert set(c.owners()) == {None}
-        c.wait(WAIT)
+        c.wait(RESTORE_WAIT)
         assert set(c.owners()) == {"a.2"}
 
     def test_of_a_type_that_comes_soon_after_and_was_never_seen_wait_too(self) -> None:
@@ -239,7 +224,7 @@ class TestTablesThatAreGone:
         c.apply(TableGone("t", 0))
         c.settle()
         assert set(c.owners()) == {None}
-        c.wait(WAIT)
+        c.wait(RESTORE_WAIT)
         assert set(c.owners()) == {"a.1"}
 
     def test_in_a_gap_of_the_watch_wait_as_well(self) -> None:
@@ -248,113 +233,3 @@ class TestTablesThatAreGone:
         c.apply(Synced(tuple(c.workers.values()), (), c.contracts))
         c.settle()
         assert set(c.owners()) == {None}
-
-
-class TestManyTables:
-    def test_are_written_again_in_as_many_writes_as_it_takes(self) -> None:
-        c = Cluster(shards=(MAX_TABLES + 2) * CHUNK).placed("a")
-        high = max(c.epochs())
-        c.persists.clear()
-        c.restore(dict(c.tables), "a")
-        assert c.settle() == 2
-        assert [len(persist.tables) for persist in c.persists] == [MAX_TABLES, 2]
-        assert set(c.owners()) == {None}
-        assert min(c.epochs()) > high
-        c.wait(WAIT)
-        assert set(c.owners()) == {"a.1"}
-
-    def test_that_a_leader_left_half_done_are_finished_by_the_next(self) -> None:
-        c = Cluster(shards=(MAX_TABLES + 2) * CHUNK).placed("a")
-        c.restore(dict(c.tables), "a")
-        persist = c.decide().persist
-        assert persist is not None
-        c.write(persist)
-        c.apply(Deposed())
-        c.apply(Elected())
-        assert c.settle() == 1
-        assert set(c.owners()) == {None}
-
-
-class TestOtherLeaders:
-    def vacated(self) -> Cluster:
-        c = Cluster().placed("a")
-        c.restore(dict(c.tables), "a")
-        c.settle()
-        assert set(c.owners()) == {None}
-        return c
-
-    def test_a_change_of_leader_in_the_middle_loses_and_adds_nothing(self) -> None:
-        c = self.vacated()
-        c.wait(WAIT - 1)
-        c.apply(Deposed())
-        c.apply(Elected())
-        c.settle()
-        assert set(c.owners()) == {None}
-        c.wait(1)
-        assert set(c.owners()) == {"a.1"}
-
-    def test_a_seed_that_starts_in_the_middle_waits_from_its_first_snapshot(self) -> None:
-        c = self.vacated()
-        c.wait(WAIT - 1)
-        c.core = Coordinator(c.settings)
-        c.apply(Synced(tuple(c.workers.values()), tuple(c.tables.values()), c.contracts))
-        c.apply(Elected())
-        c.wait(WAIT - 1)
-        assert set(c.owners()) == {None}
-        c.wait(1)
-        assert set(c.owners()) == {"a.1"}
-
-    def test_a_gap_of_the_watch_begins_no_wait_anew(self) -> None:
-        c = self.vacated()
-        c.wait(WAIT - 1)
-        c.apply(Synced(tuple(c.workers.values()), tuple(c.tables.values()), c.contracts))
-        c.wait(1)
-        assert set(c.owners()) == {"a.1"}
-
-    def test_a_standby_that_saw_it_done_does_nothing_when_it_leads(self) -> None:
-        c = Cluster().placed("a")
-        standby = Cluster(leads=False)
-        standby.change(c.workers["a"])
-        follow(standby.core, c)
-        standby.workers, standby.now_ns = dict(c.workers), c.now_ns
-        backup = dict(c.tables)
-        for one in (standby, c):
-            one.restore(backup, "a")
-        c.settle()
-        follow(standby.core, c)
-        c.wait(WAIT)
-        follow(standby.core, c)
-        standby.apply(Elected())
-        assert standby.decide() == Decision()
-
-    def test_nor_does_one_that_notices_when_all_is_done(self) -> None:
-        c = Cluster().placed("a")
-        standby = Cluster(leads=False)
-        standby.change(c.workers["a"])
-        follow(standby.core, c)
-        standby.workers, standby.now_ns = dict(c.workers), c.now_ns
-        c.restore(dict(c.tables), "a")
-        c.settle()
-        c.wait(WAIT)
-        standby.restore(c.tables, "a")
-        standby.apply(Elected())
-        assert standby.decide() == Decision()
-
-
-class TestGenerations:
-    def test_leap_over_what_a_faster_clock_may_have_written_unseen(self) -> None:
-        c = Cluster().placed("a", durable=True)
-        c.restore(dict(c.tables), "a")
-        persist = c.decide().persist
-        assert persist is not None
-        assert persist.tables[0].generation > WALL_MS + c.now_ns // 1_000_000 + 30_000
-
-    def test_are_above_the_lost_ones_that_were_seen(self) -> None:
-        c = Cluster().placed("a", durable=True)
-        backup = dict(c.tables)
-        ahead: ShardTable = replace(c.tables["t", 0], generation=Generation(1 << 50))
-        c.apply(TableSeen(ahead))
-        c.restore(backup, "a")
-        persist = c.decide().persist
-        assert persist is not None
-        assert persist.tables[0].generation > 1 << 50

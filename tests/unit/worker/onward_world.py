@@ -9,14 +9,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+import grpc
+import grpc.aio
 from probe.v1 import probe_pb2 as pb
 from probe.v1 import probe_pb2_grpc as rpc
 
 from seedbed import Entity, ServicerContext, contract, tables
-from seedbed.calls import EntityCall
+from seedbed.calls import EntityCall, Failed
+from seedbed.client_outcomes import rpc_error
 from seedbed.client_session import ClientSession
 from seedbed.clock import Clock
 from seedbed.descriptors import contract_of
+from seedbed.errors import CallError, Reason
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
 from seedbed.resolver import WATCH_ROUTES
 from seedbed.router import RouterLimits
@@ -35,7 +39,14 @@ from seedbed_worker.link_server import LinkServer
 from seedbed_worker.loader import host_class
 from seedbed_worker.onward import Onward
 from seedbed_worker.runtime import HostLimits
-from tests.unit.worker.host_world import SECOND, SHARDS, FakeClock, NoMetrics, Total, unary
+from tests.unit.worker.host_world import (
+    SECOND,
+    SHARDS,
+    FakeClock,
+    NoMetrics,
+    Total,
+    unary,
+)
 
 WAIT_S = 40.0
 LEASE_NS = 1_000_000 * SECOND
@@ -248,3 +259,40 @@ def key_on(node: int, name: str = "k") -> str:
         if shard_of(f"{name}{n}".encode(), SHARDS) % 2 == node:
             return f"{name}{n}"
     raise AssertionError
+
+
+HERE, THERE = key_on(0, "here"), key_on(1, "there")
+
+
+def ids(key: str) -> list[str]:
+    return [call.request_id for call in SEEN if call.key == key]
+
+
+def failing(how: str) -> None:
+    """Let `Act` of this name fail, with Seedbed's reason or as an entity's own status."""
+    codes = {
+        "abort_late": grpc.StatusCode.DEADLINE_EXCEEDED,
+        "exhausted": grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "unavailable": grpc.StatusCode.UNAVAILABLE,
+        "not_found": grpc.StatusCode.NOT_FOUND,
+    }
+
+    async def fail(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
+        if how in codes:
+            await context.abort(codes[how], "in the way")
+        raise CallError(Reason[how.upper()], "in the way", retry_after_s=0.25)
+
+    fail.__name__ = how
+    script(fail)
+
+
+async def refusal(it: Net, *, amount: int = 0) -> grpc.aio.AioRpcError:
+    """The error that a client of the first entity would see."""
+    answer = await it.nodes[0].call(it.call(HERE, "ask", amount=amount))
+    assert isinstance(answer, Failed), answer
+    return rpc_error(answer)
+
+
+def number(error: grpc.aio.AioRpcError) -> int:
+    code: int = error.code().value[0]
+    return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 @contextmanager
 def user_modules(
     folder: Path, monkeypatch: pytest.MonkeyPatch, header: str
-) -> Iterator[Callable[[str], str]]:
+) -> Generator[Callable[[str], str]]:
     """Gives what writes a module below this header and says its name; they are forgotten after."""
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     names: list[str] = []

@@ -1,0 +1,146 @@
+"""Entities with and without a store, and a store that does what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import grpc
+from probe.v1 import probe_pb2 as pb
+
+from seedbed import Abort, ServicerContext
+from seedbed.errors import CallError, Reason
+from seedbed_worker.entity_store import MemoryStates, Ownership, Stored
+from tests.unit.worker.host_world import (
+    GATES,
+    Probe,
+    World,
+    act,
+    refused,
+    reply,
+)
+
+
+class Volatile(Probe, durable=False):
+    """Its replies tell `exists` too; a note of its own shows whether it is the same instance."""
+
+    def __init__(self) -> None:
+        self.note = ""
+
+    async def Act(self, request: pb.Request, context: ServicerContext) -> pb.Reply:
+        before = self.state
+        match request.how:
+            case "delete":
+                self.delete()
+            case "delete, save":
+                self.delete()
+                self.state.value += request.amount
+                self.save()
+            case "save, delete":
+                self.save()
+                self.delete()
+            case "save, then change":
+                self.save()
+                self.state.value += request.amount
+            case "change":
+                self.state.value += request.amount
+            case "change and fail":
+                self.note = "failed once"
+                self.state.value += request.amount
+                self.save()
+                self.passivate()
+                raise ZeroDivisionError
+            case "delete and fail":
+                self.delete()
+                raise Abort(grpc.StatusCode.ABORTED, "no")
+            case "replace and fail":
+                self.state = type(before)(request.amount)
+                raise Abort(grpc.StatusCode.ABORTED, "no")
+            case "no number":
+                self.state.value = "text"  # type: ignore[assignment] # what the test is about
+                self.save()
+                return pb.Reply()
+            case "no state":
+                self.state.value = object()  # type: ignore[assignment] # likewise
+                self.save()
+                return pb.Reply()
+            case "change, then wait":
+                self.state.value += request.amount
+                await GATES.wait(request.gate)
+                self.save()
+            case "ignore the deadline" | "ignore it, unsaved":
+                self.state.value += request.amount
+                if request.how == "ignore the deadline":
+                    self.save()
+                with suppress(asyncio.CancelledError):
+                    await GATES.wait("never")
+            case _:
+                return await act(self, request, context)
+        return self.answer()
+
+    async def ReadAct(self, request: pb.Request, context: ServicerContext) -> pb.Reply:
+        if request.how == "delete":
+            self.delete()
+        return self.answer()
+
+    async def Watch(self, request: pb.Request, context: ServicerContext) -> AsyncIterator[pb.Reply]:
+        async for _ in self.changes(request.after):
+            yield self.answer()
+            if request.how == "fail":
+                self.state.value += 100
+                raise ZeroDivisionError
+
+    def answer(self) -> pb.Reply:
+        text = f"{self.note} {self.exists}".strip()
+        return pb.Reply(total=self.state.value, seq=self.seq, text=text)
+
+
+class Kept(Volatile, durable=True):
+    """The same, in the store."""
+
+
+class Store(MemoryStates):
+    """Counts, waits and fails as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads = self.commits = 0
+        self.gate = ""
+        self.unreachable = 0
+        """So many calls fail."""
+        self.lost_answer = False
+        """The next commit happens, and fails all the same."""
+
+    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
+        self.loads += 1
+        self._reach()
+        return await super().load(type_, key, shard)
+
+    async def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> None:
+        self.commits += 1
+        if self.gate:
+            await GATES.wait(self.gate)
+        self._reach()
+        await super().commit(type_, key, stored, shard)
+        if self.lost_answer:
+            self.lost_answer = False
+            raise CallError(Reason.STORE_UNAVAILABLE, "the answer was lost")
+
+    def _reach(self) -> None:
+        if self.unreachable:
+            self.unreachable -= 1
+            raise CallError(Reason.STORE_UNAVAILABLE, "no answer")
+
+
+async def does(w: World, how: str, amount: int = 0) -> pb.Reply:
+    return reply(await w.run(w.call("Act", how=how, amount=amount)))
+
+
+async def fails(w: World, how: str, amount: int = 0) -> str:
+    return refused(await w.run(w.call("Act", how=how, amount=amount))).message
+
+
+async def seen(w: World) -> tuple[int, int, str]:
+    found = await w.read()
+    return found.total, found.seq, found.text
