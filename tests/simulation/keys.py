@@ -8,6 +8,12 @@ from seedbed_seed.core.membership import Worker
 from tests.simulation.store import Entry
 
 ROLE = "sharding"
+VOLATILE, DURABLE = "volatile", "durable"
+"""The two types."""
+
+SHARDS = 4
+"""Of each type."""
+
 MEMBERS, TABLES = "members/", "tables/"
 
 

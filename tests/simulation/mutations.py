@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from seedbed.ids import Generation, Incarnation
-from seedbed.routing import Owner, ShardTable
-from seedbed_seed.core import coordinator as core
+from seedbed.ids import Incarnation
+from seedbed.routing import ShardTable
 from seedbed_seed.core import sessions
-from seedbed_seed.core.aftermath import Aftermath, Renewal
-from seedbed_seed.core.draft import TableKey
 from seedbed_seed.core.sessions import Session
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core.lease import Lease
@@ -23,6 +20,11 @@ from seedbed_worker.core.session import SessionCore, margin_ns
 from tests.simulation import plans
 from tests.simulation.calls import TTL_NS
 from tests.simulation.kernel import Violation
+from tests.simulation.mutations_restore import (
+    NoWaitAfterRestore,
+    RecommitAtOnce,
+    RecommitWhatWasKnown,
+)
 from tests.simulation.plans import Plan
 from tests.simulation.seed import SimSeed
 from tests.simulation.store import Guard, Value
@@ -254,84 +256,6 @@ class _AcksLeftStream(Session):
 
 class AckByLeftStream(SimSeed):
     session_class = _AcksLeftStream
-
-
-# A store that went back.
-
-
-class _BrokenAftermath(core.Coordinator):
-    aftermath_class: type[Aftermath] = Aftermath
-
-    def __init__(self, settings: core.CoordinatorSettings) -> None:
-        super().__init__(settings)
-        self._aftermath = self.aftermath_class(waits=True)
-
-
-class _KeepsOwners(Aftermath):
-    """Every table is written again as it is; one that is gone is placed at once."""
-
-    def kept(self, before: Owner | None, now: Owner | None) -> bool:
-        return True
-
-    def lost(
-        self,
-        key: TableKey,
-        size: int,
-        floor: Generation,
-        *,
-        before: ShardTable | None,
-        now: ShardTable | None,
-    ) -> None:
-        super().lost(key, size, floor, before=before, now=now)
-        renewal = self._renewals[key]
-        kept = {
-            place
-            for place in renewal.vacated
-            if self.kept(_owner(before, place), _owner(now, place))
-        }
-        self._renewals[key] = Renewal(floor, renewal.vacated - kept)
-
-
-def _owner(table: ShardTable | None, place: int) -> Owner | None:
-    return table.owner_of(place) if table is not None and place < len(table.owner) else None
-
-
-class _TrustsItsMemory(_KeepsOwners):
-    """Owners that are what this seed knew before the restore stay what they are."""
-
-    def kept(self, before: Owner | None, now: Owner | None) -> bool:
-        return before is not None and before == now
-
-
-class _Hasty(Aftermath):
-    """Gives a shard without an owner to somebody at once."""
-
-    def free_at_ns(self, key: TableKey, ttl_ns: int) -> int:
-        return 0
-
-
-class _KeepingOwners(_BrokenAftermath):
-    aftermath_class = _KeepsOwners
-
-
-class _TrustingItsMemory(_BrokenAftermath):
-    aftermath_class = _TrustsItsMemory
-
-
-class _BeingHasty(_BrokenAftermath):
-    aftermath_class = _Hasty
-
-
-class RecommitAtOnce(SimSeed):
-    coordinator_class = _KeepingOwners
-
-
-class RecommitWhatWasKnown(SimSeed):
-    coordinator_class = _TrustingItsMemory
-
-
-class NoWaitAfterRestore(SimSeed):
-    coordinator_class = _BeingHasty
 
 
 MUTATIONS: dict[str, Mutation] = {

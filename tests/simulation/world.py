@@ -11,15 +11,14 @@ from seedbed_seed.core import coordinator as core
 from seedbed_seed.core.membership import Worker
 from seedbed_worker.core import session_events as ev
 from tests.simulation.calls import TTL_NS, Answer, Answered, Call, Lost, Outcome, Referee
+from tests.simulation.faults import Faults
 from tests.simulation.kernel import MS, SECOND, START_NS, Channel, Kernel, Violation
-from tests.simulation.keys import MEMBERS, ROLE, table_key
-from tests.simulation.plans import Fault, Plan
+from tests.simulation.keys import DURABLE, ROLE, SHARDS, VOLATILE
+from tests.simulation.plans import Plan
 from tests.simulation.seed import SimSeed
 from tests.simulation.store import Store
 from tests.simulation.worker import SimWorker, Stream
 
-VOLATILE, DURABLE = "volatile", "durable"
-SHARDS = 4
 CALM_NS = 4 * SECOND
 HEAL_NS = 3 * TTL_NS
 
@@ -44,6 +43,7 @@ class World:
         self.referee = Referee(self.kernel, frozenset({DURABLE}))
         self.seeds = [seed_class(self, i) for i in range(3)]
         self.workers = [worker_class(self, i) for i in range(3)]
+        self.faults = Faults(self)
         self._plan = plan
         self._in_flight: dict[str, list[tuple[Call, Answer]]] = {}
 
@@ -57,119 +57,10 @@ class World:
         last_ns = max((at_ns + fault.duration_ns for at_ns, fault in faults), default=0)
         end_ns = START_NS + CALM_NS + last_ns + TTL_NS
         for at_ns, fault in faults:
-            self.kernel.after(CALM_NS + at_ns, None, partial(self._inject, fault))
+            self.kernel.after(CALM_NS + at_ns, None, partial(self.faults.inject, fault))
         self.kernel.after(2 * SECOND, None, partial(self._call_on, end_ns))
         self.kernel.run_until(end_ns)
         self._heal()
-
-    # What goes wrong.
-
-    def _inject(self, fault: Fault) -> None:
-        self.kernel.log(f"-- {fault}")
-        hold, duration_ns = self.kernel.hold, fault.duration_ns
-        seed, worker = self.seeds[fault.seed], self.workers[fault.worker]
-        own = worker.own_seed() or seed
-        match fault.kind:
-            case "crash worker":
-                worker.crash()
-                self.kernel.after(duration_ns, None, partial(self._restart, worker))
-            case "crash seed":
-                if self._knows_all():
-                    seed.crash()
-                self.kernel.after(duration_ns, None, partial(self._restart, seed))
-            case "pause worker":
-                if worker.alive:
-                    worker.pause(duration_ns)
-            case "pause loop":
-                if worker.alive:
-                    worker.pause(duration_ns, worker.loop)
-            case "pause seed":
-                if seed.process.alive:
-                    seed.pause(duration_ns)
-            case "pause own seed":
-                if own.process.alive:
-                    own.pause(duration_ns)
-            case "pause leader":
-                for one in self.seeds:
-                    if one.process.alive and one.leading:
-                        one.pause(duration_ns)
-            case "cut worker":
-                for one in self.seeds:
-                    hold(worker.name, one.name, duration_ns)
-                    hold(one.name, worker.name, duration_ns)
-            case "hold acks":
-                for one in self.seeds:
-                    hold(one.name, worker.name, duration_ns)
-            case "hold heartbeats":
-                for one in self.seeds:
-                    hold(worker.name, one.name, duration_ns)
-            case "cut store":
-                hold(seed.name, "store", duration_ns)
-                hold("store", seed.name, duration_ns)
-                hold("store watch", seed.name, duration_ns)
-            case "hold requests":
-                hold(seed.name, "store", duration_ns)
-            case "hold watch":
-                hold("store watch", seed.name, duration_ns)
-            case "revoke":
-                entry = self.store.entries.get(MEMBERS + worker.node_id)
-                if entry is not None:
-                    self.store.revoke(entry.lease)
-            case "break stream":
-                for stream in worker.streams.values():
-                    stream.break_down()
-            case "go elsewhere":
-                own.send_elsewhere(worker.node_id)
-            case "strand":
-                for one in self.seeds:
-                    if one is not own:
-                        hold(worker.name, one.name, duration_ns)
-            case "mute others":
-                for one in self.seeds:
-                    if one is not own:
-                        hold(one.name, worker.name, duration_ns)
-            case "move":
-                for one in self.seeds:
-                    if one.process.alive and one.leading:
-                        one.moves.announce(VOLATILE, self.kernel.between(0, SHARDS))
-            case "restore":
-                self._restore(fault.duration_ns)
-            case "empty":
-                self._restore(None)
-
-    def _restore(self, age_ns: int | None) -> None:
-        """A backup is older than whatever a seed has yet to see. A second restore comes when all
-        have seen all since the first: within a minute the clock does not help those who lag."""
-        alive = [seed for seed in self.seeds if seed.process.alive]
-        synced = [seed.revision for seed in alive if seed.revision]
-        if not synced or (self.store.life and not self._all_have_seen_all(alive)):
-            return
-        for seed in alive:
-            if not seed.revision:
-                seed.crash()
-        self.store.restore(age_ns, min(synced))
-        for seed in alive:
-            self._restart(seed)
-
-    def _all_have_seen_all(self, seeds: list[SimSeed]) -> bool:
-        now = (self.store.life, self.store.revision)
-        return self._knows_all() and all((s.store_life, s.revision) == now for s in seeds)
-
-    def _knows_all(self) -> bool:
-        """Somebody who lived through a restore leads first: a seed that starts later cannot know of
-        it before the tables have been written again."""
-        return not self.store.life or self.store.settled(
-            [table_key(name, 0) for name in self.types]
-        )
-
-    def _restart(self, it: SimSeed | SimWorker) -> None:
-        process = it.process if isinstance(it, SimSeed) else it.session
-        if process.alive:
-            return
-        if isinstance(it, SimSeed) and not self._knows_all():
-            self.kernel.after(100 * MS, None, partial(self._restart, it))
-        else:
-            it.start()
 
     # Clients.
 
@@ -278,9 +169,9 @@ class World:
         ):
             process.paused_until_ns = 0
         for seed in self.seeds:
-            self._restart(seed)
+            self.faults.restart(seed)
         for worker in self.workers:
-            self._restart(worker)
+            self.faults.restart(worker)
         self.kernel.run_until(self.kernel.now_ns + HEAL_NS)
         probes = [
             self.call(type_, shard, TTL_NS, direct=False)
