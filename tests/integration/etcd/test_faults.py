@@ -1,4 +1,4 @@
-"""The client while etcd's processes die, freeze, lose their quorum, compact or go back in time."""
+"""The client while etcd's processes die, freeze, lose their quorum or compact."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import grpc.aio
 import pytest
 
 from seedbed_seed.etcd import EtcdStore
-from seedbed_seed.etcd import wire_pb2 as wire
 from seedbed_seed.store import (
     Created,
     Delete,
     Get,
-    LeaseNotFound,
     Put,
     Store,
-    StoreError,
-    StoreFull,
     StoreUnreachable,
     WriteInDoubt,
 )
-from tests.support.etcd import EtcdCluster, etcd_cluster
+from tests.support.etcd import etcd_cluster
 from tests.support.mirror import Mirror, mirror
 from tests.support.proxy import proxy
 from tests.support.waiting import now, until
@@ -267,143 +262,3 @@ async def test_a_listing_of_many_pages_is_of_one_revision(tmp_path: Path) -> Non
         # One revision, one key: what the listing has not, the watch tells, without a gap.
         assert max(entry.mod_revision for entry in listed.entries) == listed.revision
         assert seen.changes[0][0] == listed.revision + 1
-
-
-async def test_a_restored_store_is_noticed_and_listed_anew(tmp_path: Path) -> None:
-    async with etcd_cluster(1, tmp_path / "etcd") as etcd, etcd.store() as store:
-        await store.write(Put("/w/old", b"1"))
-        await etcd.snapshot(tmp_path / "copy")
-        async with mirror(store, "/w/") as seen:
-            await store.write(Put("/w/old", b"2"))
-            lost = await store.write(Put("/w/lost", b""))
-            await until("both", lambda: seen.revision >= lost.revision, within=5)
-            await etcd.restore(tmp_path / "copy")
-            await until("a second snapshot", lambda: len(seen.snapshots) == 2, within=10)
-            assert seen.snapshots[1].restored
-            assert seen.snapshots[1].revision < lost.revision
-            assert [(e.key, e.value) for e in seen.entries.values()] == [("/w/old", b"1")]
-            seen.revision = 0
-            await store.write(Put("/w/new", b""))
-            await until("the next change", lambda: "/w/new" in seen.entries, within=5)
-            # An ordinary break afterwards is no second restoration.
-            etcd.members[0].kill()
-            await etcd.members[0].start()
-            await store.write(Put("/w/newer", b""), timeout=5)
-            await until("the last change", lambda: "/w/newer" in seen.entries, within=5)
-            assert len(seen.snapshots) == 2
-
-
-async def test_a_read_alone_notices_a_restored_store_for_an_idle_watch(tmp_path: Path) -> None:
-    async with etcd_cluster(1, tmp_path / "etcd") as etcd, etcd.store() as store:
-        await store.write(Put("/w/old", b"1"))
-        await etcd.snapshot(tmp_path / "copy")
-        async with mirror(store, "/w/") as seen:
-            await until("a snapshot", lambda: bool(seen.snapshots), within=5)
-            # Not under the watched prefix: only the store's revision says that it fell.
-            await store.write(Put("/elsewhere", b""))
-            await store.write(Put("/elsewhere", b""))
-            await etcd.restore(tmp_path / "copy")
-            await until("a second snapshot", lambda: len(seen.snapshots) == 2, within=10)
-            assert seen.snapshots[1].restored
-
-
-@pytest.mark.parametrize("compacted", [False, True], ids=["kept", "compacted"])
-async def test_a_restored_store_is_noticed_although_it_was_written_past_the_place(
-    tmp_path: Path, *, compacted: bool
-) -> None:
-    async with etcd_cluster(1, tmp_path / "etcd") as etcd, etcd.store() as direct:
-        await direct.write(Put("/w/old", b"1"))
-        await etcd.snapshot(tmp_path / "copy")
-        async with (
-            proxy(etcd.members[0].port) as between,
-            EtcdStore([between.endpoint]) as store,
-            mirror(store, "/w/") as seen,
-        ):
-            lost = await direct.write(Put("/w/old", b"2"))
-            await until("the lost change", lambda: seen.revision >= lost.revision, within=5)
-            between.refuse = True
-            between.cut()
-            await etcd.restore(tmp_path / "copy")
-            same = await direct.write(Put("/w/old", b"3"), timeout=5)
-            assert same.revision == lost.revision, "nothing tells the two apart but the value"
-            last = await direct.write(Put("/w/new", b""))
-            if compacted:
-                await etcd.compact(last.revision)
-            between.refuse = False
-            await until("what there is", lambda: "/w/new" in seen.entries, within=10)
-            assert [one.restored for one in seen.snapshots] == [False, True]
-            assert seen.entries["/w/old"].value == b"3"
-
-
-async def test_a_revoked_lease_is_lost_and_takes_its_keys(tmp_path: Path) -> None:
-    async with (
-        etcd_cluster(1, tmp_path) as etcd,
-        etcd.store() as store,
-        etcd.store() as operator,
-        mirror(store, "/w/") as seen,
-    ):
-        await store.grant(5, 60)
-        await store.write(Put("/w/a", b"", 5))
-        assert await store.renew(5) == 60
-        await until("the key", lambda: "/w/a" in seen.entries, within=5)
-        await operator.revoke(5)
-        assert await store.renew(5) == 0
-        await until("its end", lambda: not seen.entries, within=5)
-        with pytest.raises(LeaseNotFound):
-            await store.write(Put("/w/a", b"", 5))
-        assert await store.grant(5, 60) == 60
-
-
-async def test_an_etcd_without_space_is_a_named_state(tmp_path: Path) -> None:
-    quota = 4 * 1024 * 1024
-    async with (
-        etcd_cluster(1, tmp_path, extra=["--quota-backend-bytes", str(quota)]) as etcd,
-        EtcdStore(etcd.endpoints, alarm_interval_s=0.2) as store,
-    ):
-        await until("alarms were read", lambda: store.size_bytes() > 0, within=5)
-        assert not store.full()
-
-        async def fill() -> None:
-            for number in range(20):
-                await store.write(Put(f"/w/{number}", b"x" * 1_000_000), timeout=5)
-
-        with pytest.raises(StoreFull):
-            await fill()
-        assert store.full()
-        with pytest.raises(StoreFull):
-            await store.grant(1, 30)
-        assert (await store.read(Get("/w/0"))).answers[0]
-        async with EtcdStore(etcd.endpoints, alarm_interval_s=0.2) as other:
-            await until("another seed knows it too", other.full, within=5)
-        await disarm(etcd)
-        await until("it has room again", lambda: not store.full(), within=5)
-
-
-async def disarm(etcd: EtcdCluster) -> None:
-    """Switch the alarm off, as an operator does (without making room)."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{etcd.members[0].port}") as channel:
-        stub = channel.unary_unary(
-            "/etcdserverpb.Maintenance/Alarm",
-            request_serializer=wire.AlarmRequest.SerializeToString,
-            response_deserializer=wire.AlarmResponse.FromString,
-        )
-        raised = await stub(wire.AlarmRequest(action=wire.AlarmRequest.GET), timeout=5)
-        for alarm in raised.alarms:
-            await stub(
-                wire.AlarmRequest(
-                    action=wire.AlarmRequest.DEACTIVATE,
-                    member_id=alarm.member_id,
-                    alarm=alarm.alarm,
-                ),
-                timeout=5,
-            )
-
-
-async def test_a_store_outside_of_its_scope_says_so() -> None:
-    store = EtcdStore(["http://127.0.0.1:1"])
-    with pytest.raises(StoreError, match="scope"):
-        await store.read(Get("/"))
-    for endpoints in ([], ["ftp://127.0.0.1:1"], ["https://127.0.0.1:1"]):
-        with pytest.raises(ValueError, match="etcd"):
-            async with EtcdStore(endpoints):
-                pass
