@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tests.simulation.kernel import MS
 from tests.simulation.keys import MEMBERS, SHARDS, VOLATILE, table_key
@@ -13,6 +13,16 @@ from tests.simulation.worker import SimWorker
 
 if TYPE_CHECKING:  # a world has its faults
     from tests.simulation.world import World
+
+Stop: TypeAlias = Literal[
+    "crash worker", "crash seed", "pause worker", "pause loop", "pause seed", "pause own seed",
+    "pause leader",
+]  # fmt: skip
+Hold: TypeAlias = Literal[
+    "cut worker", "hold acks", "hold heartbeats", "cut store", "hold requests", "hold watch",
+    "strand", "mute others",
+]  # fmt: skip
+Disturbance: TypeAlias = Literal["revoke", "break stream", "go elsewhere", "move"]
 
 
 class Faults:
@@ -24,17 +34,23 @@ class Faults:
     def inject(self, fault: Fault) -> None:
         """Let this go wrong now."""
         self._world.kernel.log(f"-- {fault}")
-        match fault.kind.split()[0]:
-            case "crash" | "pause":
-                self._stop(fault)
-            case "cut" | "hold" | "strand" | "mute":
-                self._hold(fault)
+        match fault.kind:
+            case (
+                "crash worker" | "crash seed" | "pause worker" | "pause loop" | "pause seed"
+                | "pause own seed" | "pause leader"
+            ) as kind:  # fmt: skip
+                self._stop(kind, fault)
+            case (
+                "cut worker" | "hold acks" | "hold heartbeats" | "cut store" | "hold requests"
+                | "hold watch" | "strand" | "mute others"
+            ) as kind:  # fmt: skip
+                self._hold(kind, fault)
+            case "revoke" | "break stream" | "go elsewhere" | "move" as kind:
+                self._disturb(kind, fault)
             case "restore":
                 self._restore(fault.duration_ns)
             case "empty":
                 self._restore(None)
-            case _:
-                self._disturb(fault)
 
     def restart(self, it: SimSeed | SimWorker) -> None:
         """Start what is dead; a seed only once it can know all."""
@@ -46,10 +62,10 @@ class Faults:
         else:
             it.start()
 
-    def _stop(self, fault: Fault) -> None:
+    def _stop(self, kind: Stop, fault: Fault) -> None:
         world, duration_ns = self._world, fault.duration_ns
         seed, worker = world.seeds[fault.seed], world.workers[fault.worker]
-        match fault.kind:
+        match kind:
             case "crash worker":
                 worker.crash()
                 world.kernel.after(duration_ns, None, partial(self.restart, worker))
@@ -75,12 +91,12 @@ class Faults:
                     if one.process.alive and one.leading:
                         one.pause(duration_ns)
 
-    def _hold(self, fault: Fault) -> None:
+    def _hold(self, kind: Hold, fault: Fault) -> None:
         world, duration_ns = self._world, fault.duration_ns
         hold = world.kernel.hold
         seed, worker = world.seeds[fault.seed], world.workers[fault.worker]
         own = worker.own_seed() or seed
-        match fault.kind:
+        match kind:
             case "cut worker":
                 for one in world.seeds:
                     hold(worker.name, one.name, duration_ns)
@@ -108,10 +124,10 @@ class Faults:
                     if one is not own:
                         hold(one.name, worker.name, duration_ns)
 
-    def _disturb(self, fault: Fault) -> None:
+    def _disturb(self, kind: Disturbance, fault: Fault) -> None:
         world = self._world
         seed, worker = world.seeds[fault.seed], world.workers[fault.worker]
-        match fault.kind:
+        match kind:
             case "revoke":
                 entry = world.store.entries.get(MEMBERS + worker.node_id)
                 if entry is not None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from seedbed.entity import Factory
+from seedbed.settings_list import SETTINGS
 from seedbed.testing.calls import KitSession
 from seedbed.testing.clock import VirtualClock
 from seedbed.testing.cluster import Cluster
@@ -22,8 +23,7 @@ from seedbed_worker.entity_store import MemoryStates
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.loader import load
 
-SHARDS: Final = 1024
-"""The default of SEEDBED_SHARDS."""
+SHARDS: Final = int(SETTINGS["SEEDBED_SHARDS"].default)
 
 
 @asynccontextmanager

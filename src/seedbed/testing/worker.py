@@ -11,6 +11,7 @@ from seedbed.clock import Clock
 from seedbed.ids import Incarnation, NodeId
 from seedbed.routing import Owner, ShardTable
 from seedbed.service.metrics import Metrics
+from seedbed.settings_list import SETTINGS
 from seedbed.testing.calls import KitSession
 from seedbed.testing.memory_transport import MemoryTransport
 from seedbed.testing.patience import PATIENCE_S
@@ -24,11 +25,8 @@ from seedbed_worker.link_server import LinkServer
 from seedbed_worker.onward import Onward
 from seedbed_worker.runtime import HostLimits
 
-TTL_NS: Final = 5_000_000_000
-"""The default of SEEDBED_LEASE_TTL_S."""
-
-REPEAT_WINDOW_S: Final = 3600.0
-"""The default of SEEDBED_REPEAT_WINDOW_S."""
+TTL_NS: Final = int(SETTINGS["SEEDBED_LEASE_TTL_S"].default) * 1_000_000_000
+REPEAT_WINDOW_S: Final = float(SETTINGS["SEEDBED_REPEAT_WINDOW_S"].default)
 
 _MARGIN_NS: Final = TTL_NS // 10
 _PORT: Final = 1

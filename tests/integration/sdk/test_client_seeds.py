@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 import grpc
-import grpc.aio
 import pytest
 from census.v1 import census_pb2 as pb
 
