@@ -8,9 +8,11 @@ from pathlib import Path
 
 import django
 import django_view
+import grpc.aio
 import pytest
 from django.conf import settings
 from django.test import Client, override_settings
+from thermostat.v1 import thermostat_pb2 as pb
 
 from tests.recipes.thermostats import thermostats
 
@@ -26,6 +28,35 @@ def browser() -> Iterator[Client]:
         yield Client()
     django_view.entities().close()
     django_view.entities.cache_clear()
+
+
+async def test_what_may_be_repeated_the_channel_repeats_by_itself(
+    browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    async def get(
+        request: pb.DeviceRef, context: grpc.aio.ServicerContext[pb.DeviceRef, pb.Status]
+    ) -> pb.Status:
+        calls.append(request.device_id)
+        if len(calls) == 1:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this seed is not ready yet")
+        return pb.Status(device_id=request.device_id)
+
+    method = grpc.unary_unary_rpc_method_handler(
+        get, pb.DeviceRef.FromString, pb.Status.SerializeToString
+    )
+    service = grpc.method_handlers_generic_handler("thermostat.v1.Thermostat", {"Get": method})
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        monkeypatch.setenv("SEEDBED_ENTRY", f"127.0.0.1:{port}")
+        looked = await asyncio.to_thread(browser.get, "/thermostats/kitchen")
+        assert (looked.status_code, calls) == (200, ["kitchen"] * 2)
+    finally:
+        await server.stop(0)
 
 
 async def test_a_blocking_view_calls_an_entity_and_outlasts_a_crash(

@@ -198,6 +198,17 @@ async def test_a_turn_that_blocks_the_loop_is_warned_of_once_with_its_line(tmp_p
         assert "kate" not in node.log_text()
 
 
+async def test_a_turn_that_blocks_for_less_than_the_setting_says_is_not_warned_of(
+    tmp_path: Path,
+) -> None:
+    async with memory_seed(tmp_path) as seed:
+        async with worker(tmp_path, BLOCKING, seeds=seed.grpc, SEEDBED_LOOP_WARN_S="5") as node:
+            await asyncio.wait_for(add(seed.grpc, "kate"), 20)
+            node.terminate()
+            assert await node.exit_code(10) == 0
+        assert events(node, "loop blocked") == []
+
+
 async def test_the_key_of_a_blocking_turn_is_told_at_debug_level(tmp_path: Path) -> None:
     async with (
         memory_seed(tmp_path) as seed,

@@ -106,9 +106,8 @@ class Worker:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
-            calling = tasks.create_task(self.onward.run(), name="onward calls")
             running = [
-                calling,
+                tasks.create_task(self.onward.run(), name="onward calls"),
                 tasks.create_task(self.host.run(), name="host"),
                 tasks.create_task(self.lag.run(), name="loop lag"),
                 tasks.create_task(self.health.run(), name="health"),
@@ -122,7 +121,7 @@ class Worker:
                 tasks.create_task(self.session.run(), name="session")
             await stop.wait()
             announcing.cancel()
-            await self._leave(calling)
+            await self._leave()
             for task in running:
                 task.cancel()
 
@@ -196,7 +195,7 @@ class Worker:
 
     # End.
 
-    async def _leave(self, calling: asyncio.Task[None]) -> None:
+    async def _leave(self) -> None:
         """Drain, fence, say goodbye, and only then close the listener."""
         log.info("worker draining", extra={"node": self.config.node_id})
         self.health.draining = True
@@ -205,7 +204,6 @@ class Worker:
         if self.session is not None:
             await self.session.drain()
             await self.host.drain(deadline_ns)
-            calling.cancel()  # no turn is left that could call anybody
             await self.session.leave(FAREWELL_S)
         await self.server.close(CLOSE_S)
         await asyncio.to_thread(self.management.close)
