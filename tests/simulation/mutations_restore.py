@@ -5,6 +5,7 @@ from __future__ import annotations
 from seedbed.ids import Generation
 from seedbed.routing import Owner, ShardTable
 from seedbed_seed.core import coordinator as core
+from seedbed_seed.core import decisions
 from seedbed_seed.core.aftermath import Aftermath, Renewal
 from seedbed_seed.core.draft import TableKey
 from tests.simulation.seed import SimSeed
@@ -13,7 +14,7 @@ from tests.simulation.seed import SimSeed
 class _BrokenAftermath(core.Coordinator):
     aftermath_class: type[Aftermath] = Aftermath
 
-    def __init__(self, settings: core.CoordinatorSettings) -> None:
+    def __init__(self, settings: decisions.CoordinatorSettings) -> None:
         super().__init__(settings)
         self._aftermath = self.aftermath_class(waits=True)
 

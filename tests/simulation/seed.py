@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, assert_never
 from seedbed.ids import Incarnation, NodeId
 from seedbed.routing import ShardTable
 from seedbed_seed.core import coordinator as core
-from seedbed_seed.core import sessions
+from seedbed_seed.core import decisions, sessions
 from seedbed_seed.core.membership import Status, Worker
 from seedbed_seed.core.sessions import Session
 from seedbed_worker.core import session_events as ev
@@ -73,7 +73,7 @@ class SimSeed:
         self.process.begin()
         self.kernel.log(f"{self.name}: starts")
         self.coordinator = self.coordinator_class(
-            core.CoordinatorSettings(ttl_ns=TTL_NS, evidence=self.world.evidence)
+            decisions.CoordinatorSettings(ttl_ns=TTL_NS, evidence=self.world.evidence)
         )
         self.router = SimRouter(self.world, self.process)
         self.revision = 0
@@ -159,7 +159,7 @@ class SimSeed:
         if update.snapshot:
             self._entries = {key: entry for key, entry in changes.items() if entry is not None}
             self._apply(
-                core.Synced(
+                decisions.Synced(
                     tuple(w for e in self._entries.values() if (w := worker_of(e))),
                     tuple(self.tables().values()),
                     self.world.contracts,
@@ -182,7 +182,7 @@ class SimSeed:
         if self._candidacy.leads(self._entries) != self.leading:
             self.leading = not self.leading
             self.kernel.log(f"{self.name}: {'leads' if self.leading else 'leads no more'}")
-            self._apply(core.Elected() if self.leading else core.Deposed())
+            self._apply(decisions.Elected() if self.leading else decisions.Deposed())
         self._decide()
         self.router.changed(self.coordinator.unreachable())
 
@@ -191,11 +191,11 @@ class SimSeed:
         if entry is not None:
             self._entries[key] = entry
             if (worker := worker_of(entry)) is not None:
-                self._apply(core.WorkerSeen(worker))
+                self._apply(decisions.WorkerSeen(worker))
             elif isinstance(entry.value, ShardTable):
-                self._apply(core.TableSeen(entry.value))
+                self._apply(decisions.TableSeen(entry.value))
         elif before is not None and (worker := worker_of(before)) is not None:
-            self._apply(core.WorkerGone(worker.node_id, worker.incarnation))
+            self._apply(decisions.WorkerGone(worker.node_id, worker.incarnation))
 
     def _begin_anew(self) -> None:
         """Revisions begin anew: what was sent by the old ones proves nothing, nor does a term."""
@@ -204,7 +204,7 @@ class SimSeed:
             self._session(registered, sessions.StreamEnded())
         if self.leading:
             self.leading = False
-            self._apply(core.Deposed())
+            self._apply(decisions.Deposed())
         self._term += 1
         self.deciding = False
         self._candidacy.stand()
@@ -220,7 +220,7 @@ class SimSeed:
     def wall_ms(self) -> int:
         return self.kernel.now_ns // MS + self._skew_ms
 
-    def _apply(self, event: core.Event) -> None:
+    def _apply(self, event: decisions.Event) -> None:
         self.coordinator.apply(event, self.kernel.now_ns)
 
     # The driver of the coordinator.
@@ -247,7 +247,7 @@ class SimSeed:
             self._wake_at_ns = None
             self._decide()
 
-    def _persist(self, persist: core.Persist) -> None:
+    def _persist(self, persist: decisions.Persist) -> None:
         guards = [
             self._candidacy.guard(self._entries),
             *(Guard(table_key(t.type, t.chunk), modified=t.revision) for t in persist.tables),
@@ -262,7 +262,7 @@ class SimSeed:
             if term != self._term:
                 return
             self.deciding = False
-            self._apply(core.Persisted(revision) if revision else core.PersistFailed())
+            self._apply(decisions.Persisted(revision) if revision else decisions.PersistFailed())
             self._decide()
 
         self.write({table_key(t.type, t.chunk): (t, 0) for t in persist.tables}, guards, written)
@@ -293,7 +293,7 @@ class SimSeed:
                     self._session(registered, sessions.StreamEnded())
                     self._registered.pop(stream.id, None)
             case ev.EpochSeen(type_, shard, epoch):
-                self._apply(core.EpochReported(type_, shard, epoch))
+                self._apply(decisions.EpochReported(type_, shard, epoch))
                 self._decide()
             case ev.Draining() | ev.Goodbye():
                 pass

@@ -7,7 +7,7 @@ from functools import partial
 
 from seedbed.ids import Epoch, Generation, NodeId
 from seedbed.routing import Owner
-from seedbed_seed.core import coordinator as core
+from seedbed_seed.core import decisions
 from seedbed_seed.core.membership import Worker
 from seedbed_worker.core import session_events as ev
 from tests.simulation.calls import TTL_NS, Answer, Answered, Call, Lost, Outcome, Referee
@@ -38,8 +38,8 @@ class World:
         self.kernel = Kernel(seed, traced=traced)
         self.store = Store(self.kernel)
         self.types = {VOLATILE: False, DURABLE: True}
-        self.contracts = tuple(core.ContractSeen(name, SHARDS, ROLE) for name in self.types)
-        self.evidence: core.Evidence = "durable"
+        self.contracts = tuple(decisions.ContractSeen(name, SHARDS, ROLE) for name in self.types)
+        self.evidence: decisions.Evidence = "durable"
         self.referee = Referee(self.kernel, frozenset({DURABLE}))
         self.seeds = [seed_class(self, i) for i in range(3)]
         self.workers = [worker_class(self, i) for i in range(3)]

@@ -17,6 +17,7 @@ from seedbed.ids import NO_GENERATION, Epoch, Generation, Incarnation, NodeId
 from seedbed.routing import CHUNK, Owner, ShardTable
 from seedbed.v1 import cluster_pb2, store_pb2
 from seedbed_seed.core import coordinator as core
+from seedbed_seed.core import decisions
 from seedbed_seed.core.draft import Draft, TableKey
 from seedbed_seed.core.membership import Worker
 
@@ -41,7 +42,7 @@ class Placement:
     def __init__(self, clock: Clock, contracts: Sequence[TypeContract], ttl_ns: int) -> None:
         self._clock = clock
         self._contracts = contracts
-        self._core = core.Coordinator(core.CoordinatorSettings(ttl_ns=ttl_ns, evidence="all"))
+        self._core = core.Coordinator(decisions.CoordinatorSettings(ttl_ns=ttl_ns, evidence="all"))
         self._tables: dict[TableKey, ShardTable] = {}
         self._revision = 0
         self._workers: list[TablesTold] = []
@@ -50,10 +51,12 @@ class Placement:
 
     def start(self, workers: Iterable[Worker]) -> None:
         """Give all shards to these workers."""
-        kinds = [core.ContractSeen(one.type, one.shard_count, role="") for one in self._contracts]
+        kinds = [
+            decisions.ContractSeen(one.type, one.shard_count, role="") for one in self._contracts
+        ]
         joined_ns = self._clock.now_ns() - SETTLED_NS
-        self._core.apply(core.Synced(tuple(workers), (), tuple(kinds)), joined_ns)
-        self._core.apply(core.Elected(), joined_ns)
+        self._core.apply(decisions.Synced(tuple(workers), (), tuple(kinds)), joined_ns)
+        self._core.apply(decisions.Elected(), joined_ns)
         self.tick()
 
     def follow(self, told: TablesTold) -> None:
@@ -77,7 +80,7 @@ class Placement:
 
     def gone(self, node_id: NodeId, incarnation: Incarnation) -> None:
         """A worker has died, with evidence: its shards get other owners, if there are any."""
-        self._core.apply(core.WorkerGone(node_id, incarnation), self._clock.now_ns())
+        self._core.apply(decisions.WorkerGone(node_id, incarnation), self._clock.now_ns())
         self._tell_routers(())
         self.tick()
 
@@ -131,10 +134,10 @@ class Placement:
         now_ns = self._clock.now_ns()
         self._revision += 1
         written = [replace(table, revision=self._revision) for table in tables]
-        self._core.apply(core.Persisted(self._revision), now_ns)
+        self._core.apply(decisions.Persisted(self._revision), now_ns)
         for table in written:
             self._tables[table.type, table.chunk] = table
-            self._core.apply(core.TableSeen(table), now_ns)
+            self._core.apply(decisions.TableSeen(table), now_ns)
         # Workers do not hear of hand-offs: an owner would stop what runs, and a planned move lets
         # that end first.
         for_workers = [replace(table, handoffs={}) for table in written]

@@ -8,9 +8,9 @@ from typing import TypedDict, Unpack
 
 from seedbed.ids import Incarnation, NodeId
 from seedbed.routing import ShardTable
-from seedbed_seed.core.coordinator import (
+from seedbed_seed.core.coordinator import Coordinator
+from seedbed_seed.core.decisions import (
     ContractSeen,
-    Coordinator,
     CoordinatorSettings,
     Decision,
     Elected,

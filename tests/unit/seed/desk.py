@@ -31,7 +31,8 @@ from seedbed.v1 import store_pb2
 from seedbed_seed.attendance import Attendance
 from seedbed_seed.cluster_view import ClusterView
 from seedbed_seed.contracts import Contracts
-from seedbed_seed.core.coordinator import Coordinator, CoordinatorSettings
+from seedbed_seed.core.coordinator import Coordinator
+from seedbed_seed.core.decisions import CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.epoch_reports import EpochReports
 from seedbed_seed.evidence import Budget, Dialled, Dialler, Silence

@@ -9,10 +9,9 @@ import pytest
 
 from seedbed.ids import Epoch, Generation, Incarnation
 from seedbed.routing import CHUNK
-from seedbed_seed.core.coordinator import (
-    MAX_TABLES,
+from seedbed_seed.core.coordinator import MAX_TABLES, Coordinator
+from seedbed_seed.core.decisions import (
     ContractSeen,
-    Coordinator,
     Decision,
     Deposed,
     Elected,

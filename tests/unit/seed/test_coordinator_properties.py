@@ -17,8 +17,8 @@ from hypothesis.stateful import (
 
 from seedbed.ids import Epoch, Incarnation
 from seedbed.routing import Owner, ShardTable
-from seedbed_seed.core.coordinator import (
-    Coordinator,
+from seedbed_seed.core.coordinator import Coordinator
+from seedbed_seed.core.decisions import (
     Deposed,
     Elected,
     EpochReported,

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 from seedbed.routing import CHUNK
-from seedbed_seed.core.coordinator import (
-    ContractSeen,
-    Decision,
-    Deposed,
-    Elected,
-    Synced,
-    TableGone,
-)
+from seedbed_seed.core.decisions import ContractSeen, Decision, Deposed, Elected, Synced, TableGone
 from seedbed_seed.core.membership import Status
 from tests.unit.seed.cluster import RESTORE_WAIT, SECOND, TTL, Cluster
 

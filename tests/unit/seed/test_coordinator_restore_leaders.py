@@ -6,15 +6,8 @@ from dataclasses import replace
 
 from seedbed.ids import Generation
 from seedbed.routing import CHUNK, ShardTable
-from seedbed_seed.core.coordinator import (
-    MAX_TABLES,
-    Coordinator,
-    Decision,
-    Deposed,
-    Elected,
-    Synced,
-    TableSeen,
-)
+from seedbed_seed.core.coordinator import MAX_TABLES, Coordinator
+from seedbed_seed.core.decisions import Decision, Deposed, Elected, Synced, TableSeen
 from tests.unit.seed.cluster import RESTORE_WAIT, WALL_MS, Cluster
 
 

@@ -13,7 +13,7 @@ from seedbed.ids import Epoch, Generation, Incarnation, NodeId
 from seedbed.routing import Owner, ShardTable
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
-from seedbed_seed.core import coordinator as core
+from seedbed_seed.core import decisions
 from seedbed_seed.election import Leadership, campaign
 from seedbed_seed.store import Get, Put
 from tests.unit.seed.desk import Desk, TroubledStore, desk, hello
@@ -89,15 +89,15 @@ async def leading(seed: Desk) -> AsyncGenerator[Leadership, None]:
 
 async def test_a_decision_overtaken_by_another_write_changes_nothing() -> None:
     async with desk() as seed, leading(seed) as leadership:
-        assert await seed.placement.write(leadership, core.Persist((table(5),))) is not None
-        assert await seed.placement.write(leadership, core.Persist((table(6),))) is None
+        assert await seed.placement.write(leadership, decisions.Persist((table(5),))) is not None
+        assert await seed.placement.write(leadership, decisions.Persist((table(6),))) is None
         assert seed.view.tables["cup", 0].generation == 5
 
 
 async def test_a_deposed_leader_writes_nothing() -> None:
     async with desk() as seed, leading(seed) as leadership:
         deposed = replace(leadership, revision=leadership.revision + 1)
-        assert await seed.placement.write(deposed, core.Persist((table(5),))) is None
+        assert await seed.placement.write(deposed, decisions.Persist((table(5),))) is None
         assert not seed.view.tables
 
 
@@ -106,9 +106,9 @@ async def test_nothing_is_taken_from_a_member_that_is_there_after_all() -> None:
         worker, _ = await seed.join(hello())
         await worker.ack()
         created = seed.view.workers["w1"].entry.create_revision
-        lost = core.Persist((table(5),), gone=((NodeId("w1"), created),))
+        lost = decisions.Persist((table(5),), gone=((NodeId("w1"), created),))
         assert await seed.placement.write(leadership, lost) is None
-        earlier = core.Persist((table(5),), gone=((NodeId("w1"), created - 1),))
+        earlier = decisions.Persist((table(5),), gone=((NodeId("w1"), created - 1),))
         assert await seed.placement.write(leadership, earlier) is not None
 
 

@@ -22,6 +22,7 @@ from seedbed.ids import Incarnation, NodeId
 from seedbed.routing import Owner, ShardTable
 from seedbed.v1 import store_pb2
 from seedbed_seed.core import coordinator as core
+from seedbed_seed.core import decisions
 from seedbed_seed.records import Keys, address, parse_record, worker_of
 from seedbed_seed.store import Changed, Changes, Entry, Removed, Snapshot, Store, WatchUpdate
 from seedbed_seed.story import MemberStory
@@ -159,7 +160,7 @@ class ClusterView:
         for known in after.values():
             self._story.seen(known.record)
         self._feed(
-            core.Synced(
+            decisions.Synced(
                 workers=tuple(worker_of(m.record, m.entry) for m in self.workers.values()),
                 tables=tuple(self.tables.values()),
                 contracts=tuple(self._contract_seen(c) for c in self.contracts.values()),
@@ -188,7 +189,7 @@ class ClusterView:
                     match taken:
                         case ShardTable():
                             tables[taken.type, taken.chunk] = taken
-                            self._feed(core.TableSeen(taken))
+                            self._feed(decisions.TableSeen(taken))
                         case KnownContract():
                             contracts[taken.contract.type] = taken
                             self._feed(self._contract_seen(taken))
@@ -196,7 +197,9 @@ class ClusterView:
                             members = True
                             self._story.seen(taken.record)
                             if taken.record.member.role == store_pb2.ROLE_WORKER:
-                                self._feed(core.WorkerSeen(worker_of(taken.record, taken.entry)))
+                                self._feed(
+                                    decisions.WorkerSeen(worker_of(taken.record, taken.entry))
+                                )
                         case Entry():
                             members = True
                         case None:
@@ -256,7 +259,9 @@ class ClusterView:
                 described = member.record.member
                 self._story.gone(member.record)
                 self._feed(
-                    core.WorkerGone(NodeId(described.node_id), Incarnation(described.incarnation))
+                    decisions.WorkerGone(
+                        NodeId(described.node_id), Incarnation(described.incarnation)
+                    )
                 )
             return KnownMember
         if self._candidates.pop(key, None) is not None:
@@ -269,17 +274,19 @@ class ClusterView:
         if key.startswith(keys.tables):
             type_, _, chunk = key.removeprefix(keys.tables).rpartition("/")
             if chunk.isdecimal() and self.tables.pop((type_, int(chunk)), None) is not None:
-                self._feed(core.TableGone(type_, int(chunk)))
+                self._feed(decisions.TableGone(type_, int(chunk)))
                 return ShardTable
         if key.startswith(keys.contracts):
             self.contracts.pop(key.removeprefix(keys.contracts), None)
         return None
 
-    def _contract_seen(self, known: KnownContract) -> core.ContractSeen:
+    def _contract_seen(self, known: KnownContract) -> decisions.ContractSeen:
         contract = known.contract
-        return core.ContractSeen(contract.type, contract.shard_count, self._role_of(contract.type))
+        return decisions.ContractSeen(
+            contract.type, contract.shard_count, self._role_of(contract.type)
+        )
 
-    def _feed(self, event: core.Event) -> None:
+    def _feed(self, event: decisions.Event) -> None:
         self._coordinator.apply(event, self._clock.now_ns())
 
 

@@ -14,7 +14,7 @@ from seedbed.settings import NAME, NAME_RULE, Reader, bad_setting
 from seedbed.sharding import MAX_SHARDS
 from seedbed.shared_settings import max_message_bytes, parking_limits
 from seedbed.tls import TlsFiles
-from seedbed_seed.core.coordinator import Evidence
+from seedbed_seed.core.decisions import Evidence
 
 MEMORY = "memory"
 """SEEDBED_ETCD's value for the store inside this process."""

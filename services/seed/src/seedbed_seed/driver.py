@@ -15,7 +15,7 @@ from seedbed.clock import Clock
 from seedbed.groups import leaves
 from seedbed.ids import Epoch
 from seedbed_seed.cluster_view import ClusterView, ViewChange
-from seedbed_seed.core import coordinator as core
+from seedbed_seed.core import decisions
 from seedbed_seed.election import Leadership, LeadershipLost, campaign
 from seedbed_seed.placement import FULL_PAUSE_S, Placement
 from seedbed_seed.retrying import Backoff
@@ -82,7 +82,7 @@ class Driver:
         """A worker saw a higher epoch than its table's; False if this seed does not lead."""
         if self._leadership is None:
             return False
-        event = core.EpochReported(type_, shard, Epoch(epoch))
+        event = decisions.EpochReported(type_, shard, Epoch(epoch))
         self._view.coordinator.apply(event, self._clock.now_ns())
         self._wake.set()
         return True
@@ -111,12 +111,12 @@ class Driver:
         await self._view.reached(leadership.elected_revision)
         log.info("leader elected", extra={"node": self._node_id, "revision": leadership.revision})
         self._leadership = leadership
-        self._apply(core.Elected())
+        self._apply(decisions.Elected())
         try:
             await self._decide_for_ever(leadership)
         finally:
             self._leadership = None
-            self._apply(core.Deposed())
+            self._apply(decisions.Deposed())
 
     async def _decide_for_ever(self, leadership: Leadership) -> None:
         while True:
@@ -133,7 +133,7 @@ class Driver:
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
 
-    def _apply(self, event: core.Event) -> None:
+    def _apply(self, event: decisions.Event) -> None:
         self._view.coordinator.apply(event, self._clock.now_ns())
 
     def _changed(self, change: ViewChange) -> None:

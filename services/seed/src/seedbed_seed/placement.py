@@ -14,7 +14,7 @@ from seedbed import tables as table_codec
 from seedbed.clock import Clock
 from seedbed.v1 import store_pb2
 from seedbed_seed.cluster_view import ClusterView
-from seedbed_seed.core import coordinator as core
+from seedbed_seed.core import decisions
 from seedbed_seed.election import Leadership
 from seedbed_seed.retrying import Backoff
 from seedbed_seed.store import (
@@ -44,7 +44,7 @@ class Placement:
         self._view = view
         self._write_s = write_s
 
-    async def carry_out(self, leadership: Leadership, persist: core.Persist) -> None:
+    async def carry_out(self, leadership: Leadership, persist: decisions.Persist) -> None:
         """One guarded write; afterwards the core knows what became of it."""
         try:
             revision = await self.write(leadership, persist)
@@ -59,9 +59,9 @@ class Placement:
             log.warning("placement not written", extra={"error": str(error)})
             revision = None
         if revision is None:
-            self._apply(core.PersistFailed())
+            self._apply(decisions.PersistFailed())
             return
-        self._apply(core.Persisted(revision))
+        self._apply(decisions.Persisted(revision))
         log.info(
             "tables written",
             extra={
@@ -71,7 +71,7 @@ class Placement:
             },
         )
 
-    async def write(self, leadership: Leadership, persist: core.Persist) -> int | None:
+    async def write(self, leadership: Leadership, persist: decisions.Persist) -> int | None:
         """Revision of the write; None (once the view shows why) if a guard did not hold."""
         keys = self._view.keys
         puts: list[Put] = []
@@ -89,7 +89,7 @@ class Placement:
         await self._catch_up(outcome.revision)
         return None
 
-    async def _read_back(self, persist: core.Persist) -> int | None:
+    async def _read_back(self, persist: decisions.Persist) -> int | None:
         """Revision of a write in doubt if it was carried out; tables are written all or none."""
         table = persist.tables[0]
         key = self._view.keys.table(table.type, table.chunk)
@@ -119,5 +119,5 @@ class Placement:
             if not self._store.full():
                 return
 
-    def _apply(self, event: core.Event) -> None:
+    def _apply(self, event: decisions.Event) -> None:
         self._view.coordinator.apply(event, self._clock.now_ns())

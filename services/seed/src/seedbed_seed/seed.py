@@ -27,7 +27,8 @@ from seedbed_seed.attendance import Attendance
 from seedbed_seed.cluster_view import ClusterView, ViewChange
 from seedbed_seed.config import SeedConfig
 from seedbed_seed.contracts import Contracts
-from seedbed_seed.core.coordinator import Coordinator, CoordinatorSettings
+from seedbed_seed.core.coordinator import Coordinator
+from seedbed_seed.core.decisions import CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.edge import Edge, GatewaySettings
 from seedbed_seed.epoch_reports import EpochReports

@@ -42,7 +42,6 @@ from seedbed_seed.core.decisions import (
     Elected,
     EpochReported,
     Event,
-    Evidence,
     Persist,
     Persisted,
     PersistFailed,
@@ -55,28 +54,6 @@ from seedbed_seed.core.decisions import (
 from seedbed_seed.core.draft import Draft, TableKey
 from seedbed_seed.core.membership import Worker
 from seedbed_seed.core.roster import Roster
-
-__all__ = [
-    "MAX_EPOCH",
-    "MAX_TABLES",
-    "ContractSeen",
-    "Coordinator",
-    "CoordinatorSettings",
-    "Decision",
-    "Deposed",
-    "Elected",
-    "EpochReported",
-    "Event",
-    "Evidence",
-    "Persist",
-    "PersistFailed",
-    "Persisted",
-    "Synced",
-    "TableGone",
-    "TableSeen",
-    "WorkerGone",
-    "WorkerSeen",
-]
 
 MAX_TABLES = 126
 """Tables of one Persist: etcd takes 128 operations and 128 compares in a transaction."""
