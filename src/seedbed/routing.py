@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import NO_EPOCH, NO_GENERATION, Epoch, Generation, Incarnation, NodeId
@@ -32,6 +33,14 @@ class Owner:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Handoff(NamedTuple):
+    """A shard on its way: to whom, and how long its owner may finish what it has begun (ms, from
+    when the owner sees it)."""
+
+    to: Incarnation
+    limit_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class ShardTable:
     """Owners of the shards of one chunk.
@@ -47,7 +56,7 @@ class ShardTable:
     owners: tuple[Owner, ...]
     owner: tuple[int, ...]
     epoch: tuple[Epoch, ...]
-    handoffs: Mapping[int, Incarnation] = field(default_factory=dict[int, Incarnation])
+    handoffs: Mapping[int, Handoff] = field(default_factory=dict[int, Handoff])
     revision: int = 0
 
     def __post_init__(self) -> None:

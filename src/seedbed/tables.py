@@ -6,7 +6,7 @@ from typing import cast
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import Owner, ShardTable
+from seedbed.routing import Handoff, Owner, ShardTable
 from seedbed.v1 import store_pb2
 
 
@@ -30,8 +30,8 @@ def to_proto(table: ShardTable) -> store_pb2.AllocationTable:
         owner=table.owner,
         epoch=table.epoch,
         handoffs=[
-            store_pb2.Handoff(shard=shard, next_owner=incarnation)
-            for shard, incarnation in sorted(table.handoffs.items())
+            store_pb2.Handoff(shard=shard, next_owner=to, timeout_ms=limit_ms)
+            for shard, (to, limit_ms) in sorted(table.handoffs.items())
         ],
     )
 
@@ -56,7 +56,9 @@ def from_proto(message: store_pb2.AllocationTable, revision: int = 0) -> ShardTa
         owner=tuple(message.owner),
         # A cast, because wrapping 1,024 integers one by one would take most of the time.
         epoch=cast("tuple[Epoch, ...]", tuple(message.epoch)),
-        handoffs={h.shard: Incarnation(h.next_owner) for h in message.handoffs},
+        handoffs={
+            h.shard: Handoff(Incarnation(h.next_owner), h.timeout_ms) for h in message.handoffs
+        },
         revision=revision,
     )
     for shard in table.handoffs:

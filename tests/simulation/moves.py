@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from seedbed.ids import Epoch, Generation
-from seedbed.routing import CHUNK, ShardTable
+from seedbed.routing import CHUNK, Handoff, ShardTable
 from seedbed_seed.core.draft import Draft
 from tests.simulation.calls import TTL_NS
 from tests.simulation.kernel import SECOND
@@ -36,7 +36,7 @@ class Moves:
         if table.owner_of(shard) is not None:
             to = seed.kernel.random.choice(places)
             generation = Generation(table.generation + 1)
-            handoffs = {**table.handoffs, shard: to}
+            handoffs = {**table.handoffs, shard: Handoff(to, 0)}
             seed.write_table(replace(table, generation=generation, handoffs=handoffs))
 
     def note(self, tables: Iterable[ShardTable]) -> None:
@@ -56,7 +56,7 @@ class Moves:
             return
         if seed.leading and not seed.deciding:
             workers = {worker.incarnation: worker for worker in seed.hosts(type_)}
-            worker = workers.get(table.handoffs[shard]) or next(iter(workers.values()), None)
+            worker = workers.get(table.handoffs[shard].to) or next(iter(workers.values()), None)
             if worker is not None:
                 draft = Draft(tables, {}, {type_: table.generation}, seed.wall_ms())
                 draft.give(type_, shard, seed.world.owner(worker, type_))

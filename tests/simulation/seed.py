@@ -163,7 +163,7 @@ class SimSeed:
                     tuple(w for e in self._entries.values() if (w := worker_of(e))),
                     tuple(self.tables().values()),
                     self.world.contracts,
-                    update.restored,
+                    restored=update.restored,
                 )
             )
         else:

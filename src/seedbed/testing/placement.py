@@ -14,7 +14,7 @@ from seedbed import tables as table_codec
 from seedbed.clock import Clock
 from seedbed.contract import TypeContract
 from seedbed.ids import NO_GENERATION, Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import CHUNK, Owner, ShardTable
+from seedbed.routing import CHUNK, Handoff, Owner, ShardTable
 from seedbed.v1 import cluster_pb2, store_pb2
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions
@@ -99,7 +99,7 @@ class Placement:
         draft = self._draft()
         draft.renew((type_, table.chunk), ())
         (renewed,) = draft.tables()
-        handoffs = {**table.handoffs, shard: to.incarnation}
+        handoffs = {**table.handoffs, shard: Handoff(to.incarnation, 0)}
         self._write([replace(renewed, handoffs=handoffs)])
 
     def give(self, type_: str, shard: int, to: Owner) -> None:

@@ -49,6 +49,51 @@ class AdminStub(object):
                 request_serializer=seedbed_dot_v1_dot_admin__pb2.ListShardsRequest.SerializeToString,
                 response_deserializer=seedbed_dot_v1_dot_admin__pb2.ListShardsResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/seedbed.v1.Admin/Drain',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Cordon = channel.unary_unary(
+                '/seedbed.v1.Admin/Cordon',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.CordonRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.CordonResponse.FromString,
+                _registered_method=True)
+        self.Uncordon = channel.unary_unary(
+                '/seedbed.v1.Admin/Uncordon',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.UncordonRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.UncordonResponse.FromString,
+                _registered_method=True)
+        self.MoveShards = channel.unary_unary(
+                '/seedbed.v1.Admin/MoveShards',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.MoveShardsRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.MoveShardsResponse.FromString,
+                _registered_method=True)
+        self.PinShards = channel.unary_unary(
+                '/seedbed.v1.Admin/PinShards',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.PinShardsRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.PinShardsResponse.FromString,
+                _registered_method=True)
+        self.Rebalance = channel.unary_unary(
+                '/seedbed.v1.Admin/Rebalance',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.RebalanceRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.RebalanceResponse.FromString,
+                _registered_method=True)
+        self.Freeze = channel.unary_unary(
+                '/seedbed.v1.Admin/Freeze',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.FreezeRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.FreezeResponse.FromString,
+                _registered_method=True)
+        self.Unfreeze = channel.unary_unary(
+                '/seedbed.v1.Admin/Unfreeze',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeResponse.FromString,
+                _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/seedbed.v1.Admin/WatchEvents',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.Event.FromString,
+                _registered_method=True)
 
 
 class AdminServicer(object):
@@ -72,6 +117,68 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Give a node nothing more, and hand off what it has; the process goes on. Until Uncordon.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cordon(self, request, context):
+        """Give a node nothing more. Until Uncordon.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Uncordon(self, request, context):
+        """Take back Drain and Cordon.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveShards(self, request, context):
+        """Hand off shards to a node, once. Answered when the hand-offs have begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PinShards(self, request, context):
+        """Shards go to this node whenever it is up. An empty node unpins them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebalance(self, request, context):
+        """What would be moved to even out the load; with `apply` it is begun.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Freeze(self, request, context):
+        """No rebalancing until Unfreeze.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unfreeze(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEvents(self, request, context):
+        """What happens, as this seed sees it: first what it remembers, then each thing as it happens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -89,6 +196,51 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ListShards,
                     request_deserializer=seedbed_dot_v1_dot_admin__pb2.ListShardsRequest.FromString,
                     response_serializer=seedbed_dot_v1_dot_admin__pb2.ListShardsResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.DrainRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.DrainResponse.SerializeToString,
+            ),
+            'Cordon': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cordon,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.CordonRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.CordonResponse.SerializeToString,
+            ),
+            'Uncordon': grpc.unary_unary_rpc_method_handler(
+                    servicer.Uncordon,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.UncordonRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.UncordonResponse.SerializeToString,
+            ),
+            'MoveShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveShards,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.MoveShardsRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.MoveShardsResponse.SerializeToString,
+            ),
+            'PinShards': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinShards,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.PinShardsRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.PinShardsResponse.SerializeToString,
+            ),
+            'Rebalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebalance,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.RebalanceRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.RebalanceResponse.SerializeToString,
+            ),
+            'Freeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.Freeze,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.FreezeRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.FreezeResponse.SerializeToString,
+            ),
+            'Unfreeze': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unfreeze,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.WatchEventsRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.Event.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -172,6 +324,249 @@ class Admin(object):
             '/seedbed.v1.Admin/ListShards',
             seedbed_dot_v1_dot_admin__pb2.ListShardsRequest.SerializeToString,
             seedbed_dot_v1_dot_admin__pb2.ListShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/Drain',
+            seedbed_dot_v1_dot_admin__pb2.DrainRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cordon(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/Cordon',
+            seedbed_dot_v1_dot_admin__pb2.CordonRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.CordonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Uncordon(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/Uncordon',
+            seedbed_dot_v1_dot_admin__pb2.UncordonRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.UncordonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/MoveShards',
+            seedbed_dot_v1_dot_admin__pb2.MoveShardsRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.MoveShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinShards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/PinShards',
+            seedbed_dot_v1_dot_admin__pb2.PinShardsRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.PinShardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/Rebalance',
+            seedbed_dot_v1_dot_admin__pb2.RebalanceRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.RebalanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Freeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/Freeze',
+            seedbed_dot_v1_dot_admin__pb2.FreezeRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.FreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unfreeze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/Unfreeze',
+            seedbed_dot_v1_dot_admin__pb2.UnfreezeRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.UnfreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/seedbed.v1.Admin/WatchEvents',
+            seedbed_dot_v1_dot_admin__pb2.WatchEventsRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.Event.FromString,
             options,
             channel_credentials,
             insecure,

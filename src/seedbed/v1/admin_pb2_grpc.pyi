@@ -34,6 +34,23 @@ class AdminStub:
     GetCluster: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetClusterRequest, _admin_pb2.GetClusterResponse]
     ListMembers: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListMembersRequest, _admin_pb2.ListMembersResponse]
     ListShards: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListShardsRequest, _admin_pb2.ListShardsResponse]
+    Drain: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]
+    """Give a node nothing more, and hand off what it has; the process goes on. Until Uncordon."""
+    Cordon: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CordonRequest, _admin_pb2.CordonResponse]
+    """Give a node nothing more. Until Uncordon."""
+    Uncordon: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UncordonRequest, _admin_pb2.UncordonResponse]
+    """Take back Drain and Cordon."""
+    MoveShards: _grpc.UnaryUnaryMultiCallable[_admin_pb2.MoveShardsRequest, _admin_pb2.MoveShardsResponse]
+    """Hand off shards to a node, once. Answered when the hand-offs have begun."""
+    PinShards: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PinShardsRequest, _admin_pb2.PinShardsResponse]
+    """Shards go to this node whenever it is up. An empty node unpins them."""
+    Rebalance: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RebalanceRequest, _admin_pb2.RebalanceResponse]
+    """What would be moved to even out the load; with `apply` it is begun."""
+    Freeze: _grpc.UnaryUnaryMultiCallable[_admin_pb2.FreezeRequest, _admin_pb2.FreezeResponse]
+    """No rebalancing until Unfreeze."""
+    Unfreeze: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnfreezeRequest, _admin_pb2.UnfreezeResponse]
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.Event]
+    """What happens, as this seed sees it: first what it remembers, then each thing as it happens."""
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -41,6 +58,23 @@ class AdminAsyncStub(AdminStub):
     GetCluster: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetClusterRequest, _admin_pb2.GetClusterResponse]  # type: ignore[assignment]
     ListMembers: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListMembersRequest, _admin_pb2.ListMembersResponse]  # type: ignore[assignment]
     ListShards: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListShardsRequest, _admin_pb2.ListShardsResponse]  # type: ignore[assignment]
+    Drain: _aio.UnaryUnaryMultiCallable[_admin_pb2.DrainRequest, _admin_pb2.DrainResponse]  # type: ignore[assignment]
+    """Give a node nothing more, and hand off what it has; the process goes on. Until Uncordon."""
+    Cordon: _aio.UnaryUnaryMultiCallable[_admin_pb2.CordonRequest, _admin_pb2.CordonResponse]  # type: ignore[assignment]
+    """Give a node nothing more. Until Uncordon."""
+    Uncordon: _aio.UnaryUnaryMultiCallable[_admin_pb2.UncordonRequest, _admin_pb2.UncordonResponse]  # type: ignore[assignment]
+    """Take back Drain and Cordon."""
+    MoveShards: _aio.UnaryUnaryMultiCallable[_admin_pb2.MoveShardsRequest, _admin_pb2.MoveShardsResponse]  # type: ignore[assignment]
+    """Hand off shards to a node, once. Answered when the hand-offs have begun."""
+    PinShards: _aio.UnaryUnaryMultiCallable[_admin_pb2.PinShardsRequest, _admin_pb2.PinShardsResponse]  # type: ignore[assignment]
+    """Shards go to this node whenever it is up. An empty node unpins them."""
+    Rebalance: _aio.UnaryUnaryMultiCallable[_admin_pb2.RebalanceRequest, _admin_pb2.RebalanceResponse]  # type: ignore[assignment]
+    """What would be moved to even out the load; with `apply` it is begun."""
+    Freeze: _aio.UnaryUnaryMultiCallable[_admin_pb2.FreezeRequest, _admin_pb2.FreezeResponse]  # type: ignore[assignment]
+    """No rebalancing until Unfreeze."""
+    Unfreeze: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnfreezeRequest, _admin_pb2.UnfreezeResponse]  # type: ignore[assignment]
+    WatchEvents: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.Event]  # type: ignore[assignment]
+    """What happens, as this seed sees it: first what it remembers, then each thing as it happens."""
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -63,5 +97,76 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListShardsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListShardsResponse, _abc.Awaitable[_admin_pb2.ListShardsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _admin_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DrainResponse, _abc.Awaitable[_admin_pb2.DrainResponse]]:
+        """Give a node nothing more, and hand off what it has; the process goes on. Until Uncordon."""
+
+    @_abc_1.abstractmethod
+    def Cordon(
+        self,
+        request: _admin_pb2.CordonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CordonResponse, _abc.Awaitable[_admin_pb2.CordonResponse]]:
+        """Give a node nothing more. Until Uncordon."""
+
+    @_abc_1.abstractmethod
+    def Uncordon(
+        self,
+        request: _admin_pb2.UncordonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.UncordonResponse, _abc.Awaitable[_admin_pb2.UncordonResponse]]:
+        """Take back Drain and Cordon."""
+
+    @_abc_1.abstractmethod
+    def MoveShards(
+        self,
+        request: _admin_pb2.MoveShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.MoveShardsResponse, _abc.Awaitable[_admin_pb2.MoveShardsResponse]]:
+        """Hand off shards to a node, once. Answered when the hand-offs have begun."""
+
+    @_abc_1.abstractmethod
+    def PinShards(
+        self,
+        request: _admin_pb2.PinShardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.PinShardsResponse, _abc.Awaitable[_admin_pb2.PinShardsResponse]]:
+        """Shards go to this node whenever it is up. An empty node unpins them."""
+
+    @_abc_1.abstractmethod
+    def Rebalance(
+        self,
+        request: _admin_pb2.RebalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RebalanceResponse, _abc.Awaitable[_admin_pb2.RebalanceResponse]]:
+        """What would be moved to even out the load; with `apply` it is begun."""
+
+    @_abc_1.abstractmethod
+    def Freeze(
+        self,
+        request: _admin_pb2.FreezeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.FreezeResponse, _abc.Awaitable[_admin_pb2.FreezeResponse]]:
+        """No rebalancing until Unfreeze."""
+
+    @_abc_1.abstractmethod
+    def Unfreeze(
+        self,
+        request: _admin_pb2.UnfreezeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.UnfreezeResponse, _abc.Awaitable[_admin_pb2.UnfreezeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _admin_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.Event], _abc.AsyncIterator[_admin_pb2.Event]]:
+        """What happens, as this seed sees it: first what it remembers, then each thing as it happens."""
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

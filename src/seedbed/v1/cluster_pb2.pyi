@@ -48,6 +48,7 @@ class WorkerMessage(_message.Message):
     GOODBYE_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     EPOCH_SEEN_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -62,6 +63,8 @@ class WorkerMessage(_message.Message):
     def epoch_seen(self) -> Global___EpochSeen:
         """A router showed a higher epoch than the newest table: commit again above it."""
 
+    @_builtins.property
+    def released(self) -> Global___Released: ...
     def __init__(
         self,
         *,
@@ -70,12 +73,13 @@ class WorkerMessage(_message.Message):
         goodbye: Global___Goodbye | None = ...,
         draining: Global___Draining | None = ...,
         epoch_seen: Global___EpochSeen | None = ...,
+        released: Global___Released | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "epoch_seen", b"epoch_seen", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "epoch_seen", b"epoch_seen", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "released", b"released"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "epoch_seen", b"epoch_seen", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "epoch_seen", b"epoch_seen", "goodbye", b"goodbye", "heartbeat", b"heartbeat", "hello", b"hello", "kind", b"kind", "released", b"released"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "goodbye", "draining", "epoch_seen"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "goodbye", "draining", "epoch_seen", "released"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -235,44 +239,50 @@ class Heartbeat(_message.Message):
 
     SEQ_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     @_builtins.property
-    def load(self) -> Global___Load: ...
+    def load(self) -> _store_pb2.Load: ...
+    @_builtins.property
+    def released(self) -> _containers.RepeatedCompositeFieldContainer[_store_pb2.ReleasedShards]:
+        """The same as in Released."""
+
     def __init__(
         self,
         *,
         seq: _builtins.int = ...,
-        load: Global___Load | None = ...,
+        load: _store_pb2.Load | None = ...,
+        released: _abc.Iterable[_store_pb2.ReleasedShards] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "released", b"released", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
-class Load(_message.Message):
+class Released(_message.Message):
+    """All shards that the worker has handed off and whose tables do not show it yet, whole list."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
-    ACTIVE_ENTITIES_FIELD_NUMBER: _builtins.int
-    CALLS_PER_S_FIELD_NUMBER: _builtins.int
-    active_entities: _builtins.int
-    calls_per_s: _builtins.float
+    RELEASED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def released(self) -> _containers.RepeatedCompositeFieldContainer[_store_pb2.ReleasedShards]: ...
     def __init__(
         self,
         *,
-        active_entities: _builtins.int = ...,
-        calls_per_s: _builtins.float = ...,
+        released: _abc.Iterable[_store_pb2.ReleasedShards] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_entities", b"active_entities", "calls_per_s", b"calls_per_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["released", b"released"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Load: _TypeAlias = Load  # noqa: Y015
+Global___Released: _TypeAlias = Released  # noqa: Y015
 
 @_typing.final
 class Goodbye(_message.Message):

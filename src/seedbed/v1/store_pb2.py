@@ -24,41 +24,51 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16seedbed/v1/store.proto\x12\nseedbed.v1\"\xfd\x01\n\x06Member\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x1e\n\x04role\x18\x03 \x01(\x0e\x32\x10.seedbed.v1.Role\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.seedbed.v1.MemberStatus\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x07 \x01(\t\x12\x0c\n\x04host\x18\x08 \x01(\t\x12\x0c\n\x04port\x18\t \x01(\r\x12\x0e\n\x06shards\x18\n \x01(\r\x12\x13\n\x0b\x63oordinator\x18\x0b \x01(\x08\x12\x10\n\x08\x63ordoned\x18\x0c \x01(\x08\"+\n\nHostedType\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07\x64urable\x18\x02 \x01(\x08\"\x85\x02\n\x0cMemberRecord\x12\"\n\x06member\x18\x01 \x01(\x0b\x32\x12.seedbed.v1.Member\x12\x10\n\x08lease_id\x18\x02 \x01(\x03\x12\x14\n\x0clease_ttl_ms\x18\x03 \x01(\r\x12\x13\n\x0bsecret_hash\x18\x04 \x01(\x0c\x12\x11\n\tstream_id\x18\x05 \x01(\t\x12&\n\x06silent\x18\x06 \x01(\x0b\x32\x16.seedbed.v1.SilentMark\x12%\n\x05types\x18\x07 \x03(\x0b\x32\x16.seedbed.v1.HostedType\x12\x1c\n\x14replaced_incarnation\x18\x08 \x01(\t\x12\x14\n\x0c\x61pp_revision\x18\t \x01(\t\"\x1c\n\nSilentMark\x12\x0e\n\x06\x61ge_ms\x18\x01 \x01(\r\"\xc4\x01\n\x0f\x41llocationTable\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05\x63hunk\x18\x02 \x01(\r\x12\x13\n\x0bshard_count\x18\x03 \x01(\r\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12&\n\x06owners\x18\x05 \x03(\x0b\x32\x16.seedbed.v1.ShardOwner\x12\r\n\x05owner\x18\x06 \x03(\r\x12\r\n\x05\x65poch\x18\x07 \x03(\x04\x12%\n\x08handoffs\x18\x08 \x03(\x0b\x32\x13.seedbed.v1.Handoff\"_\n\nShardOwner\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\x0f\n\x07\x64urable\x18\x05 \x01(\x08\",\n\x07Handoff\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnext_owner\x18\x02 \x01(\t\"B\n\x0b\x43lusterInfo\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x15\n\rfeature_level\x18\x03 \x01(\r\"\xc0\x01\n\x0eMethodContract\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08key_path\x18\x02 \x03(\r\x12%\n\x08key_kind\x18\x03 \x01(\x0e\x32\x13.seedbed.v1.KeyKind\x12\x18\n\x10server_streaming\x18\x04 \x01(\x08\x12\x12\n\nrepeatable\x18\x05 \x01(\x08\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12\x14\n\x0ckey_presence\x18\x07 \x01(\x08\x12\x10\n\x08key_name\x18\x08 \x01(\t\"o\n\x0cTypeContract\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\x0f\n\x07service\x18\x03 \x01(\t\x12+\n\x07methods\x18\x04 \x03(\x0b\x32\x1a.seedbed.v1.MethodContract\"U\n\x0eStoredContract\x12*\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x18.seedbed.v1.TypeContract\x12\x17\n\x0f\x64\x65scriptor_sets\x18\x02 \x03(\x0c*<\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_SEED\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02*\xaa\x01\n\x0cMemberStatus\x12\x1d\n\x19MEMBER_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMBER_STATUS_JOINING\x10\x01\x12\x14\n\x10MEMBER_STATUS_UP\x10\x02\x12\x1a\n\x16MEMBER_STATUS_DRAINING\x10\x03\x12\x16\n\x12MEMBER_STATUS_LEFT\x10\x04\x12\x16\n\x12MEMBER_STATUS_DOWN\x10\x05*]\n\nShardPhase\x12\x1b\n\x17SHARD_PHASE_UNSPECIFIED\x10\x00\x12\x15\n\x11SHARD_PHASE_OWNED\x10\x01\x12\x1b\n\x17SHARD_PHASE_HANDING_OFF\x10\x02*\xc4\x02\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fKEY_KIND_STRING\x10\x01\x12\x12\n\x0eKEY_KIND_BYTES\x10\x02\x12\x13\n\x0fKEY_KIND_VARINT\x10\x03\x12\x1a\n\x16KEY_KIND_SIGNED_VARINT\x10\x04\x12\x13\n\x0fKEY_KIND_ZIGZAG\x10\x05\x12\x14\n\x10KEY_KIND_FIXED32\x10\x06\x12\x1b\n\x17KEY_KIND_SIGNED_FIXED32\x10\x07\x12\x14\n\x10KEY_KIND_FIXED64\x10\x08\x12\x1b\n\x17KEY_KIND_SIGNED_FIXED64\x10\t\x12\x15\n\x11KEY_KIND_VARINT32\x10\n\x12\x1c\n\x18KEY_KIND_SIGNED_VARINT32\x10\x0b\x12\x15\n\x11KEY_KIND_ZIGZAG32\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16seedbed/v1/store.proto\x12\nseedbed.v1\"\xfd\x01\n\x06Member\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x1e\n\x04role\x18\x03 \x01(\x0e\x32\x10.seedbed.v1.Role\x12(\n\x06status\x18\x04 \x01(\x0e\x32\x18.seedbed.v1.MemberStatus\x12\r\n\x05roles\x18\x05 \x03(\t\x12\x0c\n\x04zone\x18\x06 \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x07 \x01(\t\x12\x0c\n\x04host\x18\x08 \x01(\t\x12\x0c\n\x04port\x18\t \x01(\r\x12\x0e\n\x06shards\x18\n \x01(\r\x12\x13\n\x0b\x63oordinator\x18\x0b \x01(\x08\x12\x10\n\x08\x63ordoned\x18\x0c \x01(\x08\"+\n\nHostedType\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07\x64urable\x18\x02 \x01(\x08\"\xd3\x02\n\x0cMemberRecord\x12\"\n\x06member\x18\x01 \x01(\x0b\x32\x12.seedbed.v1.Member\x12\x10\n\x08lease_id\x18\x02 \x01(\x03\x12\x14\n\x0clease_ttl_ms\x18\x03 \x01(\r\x12\x13\n\x0bsecret_hash\x18\x04 \x01(\x0c\x12\x11\n\tstream_id\x18\x05 \x01(\t\x12&\n\x06silent\x18\x06 \x01(\x0b\x32\x16.seedbed.v1.SilentMark\x12%\n\x05types\x18\x07 \x03(\x0b\x32\x16.seedbed.v1.HostedType\x12\x1c\n\x14replaced_incarnation\x18\x08 \x01(\t\x12\x14\n\x0c\x61pp_revision\x18\t \x01(\t\x12,\n\x08released\x18\n \x03(\x0b\x32\x1a.seedbed.v1.ReleasedShards\x12\x1e\n\x04load\x18\x0b \x01(\x0b\x32\x10.seedbed.v1.Load\"\x1c\n\nSilentMark\x12\x0e\n\x06\x61ge_ms\x18\x01 \x01(\r\"\xc4\x01\n\x0f\x41llocationTable\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05\x63hunk\x18\x02 \x01(\r\x12\x13\n\x0bshard_count\x18\x03 \x01(\r\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12&\n\x06owners\x18\x05 \x03(\x0b\x32\x16.seedbed.v1.ShardOwner\x12\r\n\x05owner\x18\x06 \x03(\r\x12\r\n\x05\x65poch\x18\x07 \x03(\x04\x12%\n\x08handoffs\x18\x08 \x03(\x0b\x32\x13.seedbed.v1.Handoff\"_\n\nShardOwner\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0c\n\x04port\x18\x04 \x01(\r\x12\x0f\n\x07\x64urable\x18\x05 \x01(\x08\"@\n\x07Handoff\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x12\n\nnext_owner\x18\x02 \x01(\t\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\">\n\x0eReleasedShards\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06shards\x18\x02 \x03(\r\x12\x0e\n\x06\x65pochs\x18\x03 \x03(\x04\"\\\n\x04Load\x12\x17\n\x0f\x61\x63tive_entities\x18\x01 \x01(\r\x12\x13\n\x0b\x63\x61lls_per_s\x18\x02 \x01(\x01\x12&\n\x07hottest\x18\x03 \x03(\x0b\x32\x15.seedbed.v1.ShardLoad\"=\n\tShardLoad\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x13\n\x0b\x63\x61lls_per_s\x18\x03 \x01(\x01\"r\n\x06Orders\x12\x10\n\x08\x63ordoned\x18\x01 \x03(\t\x12\x10\n\x08\x64raining\x18\x02 \x03(\t\x12\x1d\n\x04pins\x18\x03 \x03(\x0b\x32\x0f.seedbed.v1.Pin\x12\x0e\n\x06\x66rozen\x18\x04 \x01(\x08\x12\x15\n\rfrozen_reason\x18\x05 \x01(\t\"3\n\x03Pin\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\x0f\n\x07node_id\x18\x03 \x01(\t\"B\n\x0b\x43lusterInfo\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x15\n\rfeature_level\x18\x03 \x01(\r\"\xc0\x01\n\x0eMethodContract\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08key_path\x18\x02 \x03(\r\x12%\n\x08key_kind\x18\x03 \x01(\x0e\x32\x13.seedbed.v1.KeyKind\x12\x18\n\x10server_streaming\x18\x04 \x01(\x08\x12\x12\n\nrepeatable\x18\x05 \x01(\x08\x12\x11\n\tread_only\x18\x06 \x01(\x08\x12\x14\n\x0ckey_presence\x18\x07 \x01(\x08\x12\x10\n\x08key_name\x18\x08 \x01(\t\"o\n\x0cTypeContract\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\x0f\n\x07service\x18\x03 \x01(\t\x12+\n\x07methods\x18\x04 \x03(\x0b\x32\x1a.seedbed.v1.MethodContract\"U\n\x0eStoredContract\x12*\n\x08\x63ontract\x18\x01 \x01(\x0b\x32\x18.seedbed.v1.TypeContract\x12\x17\n\x0f\x64\x65scriptor_sets\x18\x02 \x03(\x0c*<\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_SEED\x10\x01\x12\x0f\n\x0bROLE_WORKER\x10\x02*\xaa\x01\n\x0cMemberStatus\x12\x1d\n\x19MEMBER_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15MEMBER_STATUS_JOINING\x10\x01\x12\x14\n\x10MEMBER_STATUS_UP\x10\x02\x12\x1a\n\x16MEMBER_STATUS_DRAINING\x10\x03\x12\x16\n\x12MEMBER_STATUS_LEFT\x10\x04\x12\x16\n\x12MEMBER_STATUS_DOWN\x10\x05*]\n\nShardPhase\x12\x1b\n\x17SHARD_PHASE_UNSPECIFIED\x10\x00\x12\x15\n\x11SHARD_PHASE_OWNED\x10\x01\x12\x1b\n\x17SHARD_PHASE_HANDING_OFF\x10\x02*\xc4\x02\n\x07KeyKind\x12\x18\n\x14KEY_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fKEY_KIND_STRING\x10\x01\x12\x12\n\x0eKEY_KIND_BYTES\x10\x02\x12\x13\n\x0fKEY_KIND_VARINT\x10\x03\x12\x1a\n\x16KEY_KIND_SIGNED_VARINT\x10\x04\x12\x13\n\x0fKEY_KIND_ZIGZAG\x10\x05\x12\x14\n\x10KEY_KIND_FIXED32\x10\x06\x12\x1b\n\x17KEY_KIND_SIGNED_FIXED32\x10\x07\x12\x14\n\x10KEY_KIND_FIXED64\x10\x08\x12\x1b\n\x17KEY_KIND_SIGNED_FIXED64\x10\t\x12\x15\n\x11KEY_KIND_VARINT32\x10\n\x12\x1c\n\x18KEY_KIND_SIGNED_VARINT32\x10\x0b\x12\x15\n\x11KEY_KIND_ZIGZAG32\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'seedbed.v1.store_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1438
-  _globals['_ROLE']._serialized_end=1498
-  _globals['_MEMBERSTATUS']._serialized_start=1501
-  _globals['_MEMBERSTATUS']._serialized_end=1671
-  _globals['_SHARDPHASE']._serialized_start=1673
-  _globals['_SHARDPHASE']._serialized_end=1766
-  _globals['_KEYKIND']._serialized_start=1769
-  _globals['_KEYKIND']._serialized_end=2093
+  _globals['_ROLE']._serialized_start=1926
+  _globals['_ROLE']._serialized_end=1986
+  _globals['_MEMBERSTATUS']._serialized_start=1989
+  _globals['_MEMBERSTATUS']._serialized_end=2159
+  _globals['_SHARDPHASE']._serialized_start=2161
+  _globals['_SHARDPHASE']._serialized_end=2254
+  _globals['_KEYKIND']._serialized_start=2257
+  _globals['_KEYKIND']._serialized_end=2581
   _globals['_MEMBER']._serialized_start=39
   _globals['_MEMBER']._serialized_end=292
   _globals['_HOSTEDTYPE']._serialized_start=294
   _globals['_HOSTEDTYPE']._serialized_end=337
   _globals['_MEMBERRECORD']._serialized_start=340
-  _globals['_MEMBERRECORD']._serialized_end=601
-  _globals['_SILENTMARK']._serialized_start=603
-  _globals['_SILENTMARK']._serialized_end=631
-  _globals['_ALLOCATIONTABLE']._serialized_start=634
-  _globals['_ALLOCATIONTABLE']._serialized_end=830
-  _globals['_SHARDOWNER']._serialized_start=832
-  _globals['_SHARDOWNER']._serialized_end=927
-  _globals['_HANDOFF']._serialized_start=929
-  _globals['_HANDOFF']._serialized_end=973
-  _globals['_CLUSTERINFO']._serialized_start=975
-  _globals['_CLUSTERINFO']._serialized_end=1041
-  _globals['_METHODCONTRACT']._serialized_start=1044
-  _globals['_METHODCONTRACT']._serialized_end=1236
-  _globals['_TYPECONTRACT']._serialized_start=1238
-  _globals['_TYPECONTRACT']._serialized_end=1349
-  _globals['_STOREDCONTRACT']._serialized_start=1351
-  _globals['_STOREDCONTRACT']._serialized_end=1436
+  _globals['_MEMBERRECORD']._serialized_end=679
+  _globals['_SILENTMARK']._serialized_start=681
+  _globals['_SILENTMARK']._serialized_end=709
+  _globals['_ALLOCATIONTABLE']._serialized_start=712
+  _globals['_ALLOCATIONTABLE']._serialized_end=908
+  _globals['_SHARDOWNER']._serialized_start=910
+  _globals['_SHARDOWNER']._serialized_end=1005
+  _globals['_HANDOFF']._serialized_start=1007
+  _globals['_HANDOFF']._serialized_end=1071
+  _globals['_RELEASEDSHARDS']._serialized_start=1073
+  _globals['_RELEASEDSHARDS']._serialized_end=1135
+  _globals['_LOAD']._serialized_start=1137
+  _globals['_LOAD']._serialized_end=1229
+  _globals['_SHARDLOAD']._serialized_start=1231
+  _globals['_SHARDLOAD']._serialized_end=1292
+  _globals['_ORDERS']._serialized_start=1294
+  _globals['_ORDERS']._serialized_end=1408
+  _globals['_PIN']._serialized_start=1410
+  _globals['_PIN']._serialized_end=1461
+  _globals['_CLUSTERINFO']._serialized_start=1463
+  _globals['_CLUSTERINFO']._serialized_end=1529
+  _globals['_METHODCONTRACT']._serialized_start=1532
+  _globals['_METHODCONTRACT']._serialized_end=1724
+  _globals['_TYPECONTRACT']._serialized_start=1726
+  _globals['_TYPECONTRACT']._serialized_end=1837
+  _globals['_STOREDCONTRACT']._serialized_start=1839
+  _globals['_STOREDCONTRACT']._serialized_end=1924
 # @@protoc_insertion_point(module_scope)

@@ -221,6 +221,8 @@ class MemberRecord(_message.Message):
     TYPES_FIELD_NUMBER: _builtins.int
     REPLACED_INCARNATION_FIELD_NUMBER: _builtins.int
     APP_REVISION_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.int
     lease_ttl_ms: _builtins.int
     secret_hash: _builtins.bytes
@@ -238,6 +240,12 @@ class MemberRecord(_message.Message):
 
     @_builtins.property
     def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___HostedType]: ...
+    @_builtins.property
+    def released(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReleasedShards]:
+        """What it has handed off, until the tables show it."""
+
+    @_builtins.property
+    def load(self) -> Global___Load: ...
     def __init__(
         self,
         *,
@@ -250,10 +258,12 @@ class MemberRecord(_message.Message):
         types: _abc.Iterable[Global___HostedType] | None = ...,
         replaced_incarnation: _builtins.str = ...,
         app_revision: _builtins.str = ...,
+        released: _abc.Iterable[Global___ReleasedShards] | None = ...,
+        load: Global___Load | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "silent", b"silent"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load", "member", b"member", "silent", b"silent"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_revision", b"app_revision", "lease_id", b"lease_id", "lease_ttl_ms", b"lease_ttl_ms", "member", b"member", "replaced_incarnation", b"replaced_incarnation", "secret_hash", b"secret_hash", "silent", b"silent", "stream_id", b"stream_id", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_revision", b"app_revision", "lease_id", b"lease_id", "lease_ttl_ms", b"lease_ttl_ms", "load", b"load", "member", b"member", "released", b"released", "replaced_incarnation", b"replaced_incarnation", "secret_hash", b"secret_hash", "silent", b"silent", "stream_id", b"stream_id", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,25 +383,188 @@ Global___ShardOwner: _TypeAlias = ShardOwner  # noqa: Y015
 
 @_typing.final
 class Handoff(_message.Message):
+    """A shard on its way to another owner. Nothing in it is a time of any clock."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARD_FIELD_NUMBER: _builtins.int
     NEXT_OWNER_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     next_owner: _builtins.str
+    """Incarnation."""
+    timeout_ms: _builtins.int
+    """How long the owner may finish what it has begun, counted from when it sees this."""
     def __init__(
         self,
         *,
         shard: _builtins.int = ...,
         next_owner: _builtins.str = ...,
+        timeout_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_owner", b"next_owner", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_owner", b"next_owner", "shard", b"shard", "timeout_ms", b"timeout_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Handoff: _TypeAlias = Handoff  # noqa: Y015
+
+@_typing.final
+class ReleasedShards(_message.Message):
+    """Shards that their owner has handed off: it serves them no more, whatever happens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def epochs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One for each of them: the epoch that was given up."""
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        shards: _abc.Iterable[_builtins.int] | None = ...,
+        epochs: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs", "shards", b"shards", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleasedShards: _TypeAlias = ReleasedShards  # noqa: Y015
+
+@_typing.final
+class Load(_message.Message):
+    """How busy a worker is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVE_ENTITIES_FIELD_NUMBER: _builtins.int
+    CALLS_PER_S_FIELD_NUMBER: _builtins.int
+    HOTTEST_FIELD_NUMBER: _builtins.int
+    active_entities: _builtins.int
+    calls_per_s: _builtins.float
+    @_builtins.property
+    def hottest(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardLoad]:
+        """Its busiest shards."""
+
+    def __init__(
+        self,
+        *,
+        active_entities: _builtins.int = ...,
+        calls_per_s: _builtins.float = ...,
+        hottest: _abc.Iterable[Global___ShardLoad] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_entities", b"active_entities", "calls_per_s", b"calls_per_s", "hottest", b"hottest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Load: _TypeAlias = Load  # noqa: Y015
+
+@_typing.final
+class ShardLoad(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    CALLS_PER_S_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    shard: _builtins.int
+    calls_per_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        shard: _builtins.int = ...,
+        calls_per_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls_per_s", b"calls_per_s", "shard", b"shard", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShardLoad: _TypeAlias = ShardLoad  # noqa: Y015
+
+@_typing.final
+class Orders(_message.Message):
+    """What operators have ordered, until they take it back. Nodes are node ids: an order outlives the
+    process that it meets.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORDONED_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    PINS_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
+    FROZEN_REASON_FIELD_NUMBER: _builtins.int
+    frozen: _builtins.bool
+    """No rebalancing."""
+    frozen_reason: _builtins.str
+    @_builtins.property
+    def cordoned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Given nothing more."""
+
+    @_builtins.property
+    def draining(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Given nothing more, and rid of what they have."""
+
+    @_builtins.property
+    def pins(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pin]: ...
+    def __init__(
+        self,
+        *,
+        cordoned: _abc.Iterable[_builtins.str] | None = ...,
+        draining: _abc.Iterable[_builtins.str] | None = ...,
+        pins: _abc.Iterable[Global___Pin] | None = ...,
+        frozen: _builtins.bool = ...,
+        frozen_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cordoned", b"cordoned", "draining", b"draining", "frozen", b"frozen", "frozen_reason", b"frozen_reason", "pins", b"pins"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Orders: _TypeAlias = Orders  # noqa: Y015
+
+@_typing.final
+class Pin(_message.Message):
+    """A shard that belongs to a node, whenever that is up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    SHARD_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    shard: _builtins.int
+    node_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        shard: _builtins.int = ...,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "shard", b"shard", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pin: _TypeAlias = Pin  # noqa: Y015
 
 @_typing.final
 class ClusterInfo(_message.Message):

@@ -159,6 +159,7 @@ def test_status_is_the_whole_message_with_its_defaults(seed: str) -> None:
         "coordinator": "seed-1",
         "types": [{"type": "thermostat", "shard_count": 1024, "generation": 2**53, "workers": 0}],
         "frozen": False,
+        "frozen_reason": "",
     }
 
 

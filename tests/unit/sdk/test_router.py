@@ -16,7 +16,7 @@ from seedbed.ids import Epoch, Generation, Incarnation, NodeId
 from seedbed.link import LinkLimits
 from seedbed.parking import ParkingLimits
 from seedbed.router import Router, RouterLimits
-from seedbed.routing import Owner, RouteTable, ShardTable
+from seedbed.routing import Handoff, Owner, RouteTable, ShardTable
 from seedbed.status import reason_of
 from seedbed.transport import StatusError
 from tests.support.waiting import until
@@ -65,7 +65,7 @@ class Bed:
                 for shard in range(SHARDS)
             ),
             tuple(Epoch(given[shard % len(given)]) for shard in range(SHARDS)),
-            {shard: Incarnation("b-1") for shard in range(SHARDS)} if moving else {},
+            {s: Handoff(Incarnation("b-1"), 10_000) for s in range(SHARDS)} if moving else {},
         )
         self._changed(table)
 

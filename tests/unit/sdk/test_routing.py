@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import CHUNK, Owner, Place, RouteTable, ShardTable
+from seedbed.routing import CHUNK, Handoff, Owner, Place, RouteTable, ShardTable
 
 ONE = Owner(NodeId("w-1"), Incarnation("i-1"), "10.0.0.1", 4685)
 TWO = Owner(NodeId("w-2"), Incarnation("i-2"), "::1", 4685, durable=True)
@@ -34,7 +34,7 @@ def table(
         owners=(ONE, TWO),
         owner=tuple(owner),
         epoch=tuple(Epoch(generation if index else 0) for index in owner),
-        handoffs=dict.fromkeys(handoffs, TWO.incarnation),
+        handoffs=dict.fromkeys(handoffs, Handoff(TWO.incarnation, 10_000)),
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import CHUNK, Owner, ShardTable
+from seedbed.routing import CHUNK, Handoff, Owner, ShardTable
 from seedbed.tables import from_proto, to_proto
 from seedbed.v1 import store_pb2
 
@@ -33,7 +33,9 @@ def tables(draw: st.DrawFn) -> ShardTable:
     size = draw(st.integers(1, 20))
     known = draw(st.lists(owners(), max_size=4))
     shards = st.integers(chunk * CHUNK, chunk * CHUNK + size - 1)
-    handoffs = draw(st.dictionaries(shards, st.text(max_size=5).map(Incarnation), max_size=3))
+    to = st.text(max_size=5).map(Incarnation)
+    some = st.builds(Handoff, to, st.integers(0, (1 << 32) - 1))
+    handoffs = draw(st.dictionaries(shards, some, max_size=3))
     indexes = st.lists(st.integers(0, len(known)), min_size=size, max_size=size)
     epochs = st.lists(UINT64.map(Epoch), min_size=size, max_size=size)
     return ShardTable(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from seedbed.ids import Epoch, Generation, Incarnation
-from seedbed.routing import CHUNK
+from seedbed.routing import CHUNK, Handoff
 from seedbed_seed.core.coordinator import MAX_TABLES, Coordinator
 from seedbed_seed.core.decisions import (
     ContractSeen,
@@ -402,7 +402,7 @@ class TestWriting:
 
     def test_handoffs_of_shards_that_stay_are_kept(self) -> None:
         c = Cluster(evidence="all").placed("a", "b")
-        to = Incarnation("b.1")
+        to = Handoff(Incarnation("b.1"), 10_000)
         kept, dropped = (c.owners().index(owner) for owner in ("b.1", "a.1"))
         table = replace(
             c.tables["t", 0],

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import Owner, ShardTable
+from seedbed.routing import Handoff, Owner, ShardTable
 from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region, Wait
 
 ME, OTHER = Incarnation("me"), Incarnation("other")
@@ -22,7 +22,7 @@ def table(
     generation: int,
     owner: list[int],
     epochs: list[int],
-    handoffs: dict[int, Incarnation] | None = None,
+    handoffs: dict[int, Handoff] | None = None,
 ) -> ShardTable:
     return ShardTable(
         "t",
@@ -119,7 +119,7 @@ def test_no_answer_of_an_epoch_that_is_over() -> None:
 
 
 def test_a_shard_that_is_being_handed_off_admits_and_answers_nothing() -> None:
-    it = region(table(10, [MINE, MINE], [10, 10], {0: OTHER}))
+    it = region(table(10, [MINE, MINE], [10, 10], {0: Handoff(OTHER, 10_000)}))
     assert admit(it, 0) == Refused(Generation(10))
     assert not it.may_reply(ME, "t", 0, Epoch(10))
     assert it.owned("t", 1) == 10

@@ -66,7 +66,7 @@ def test_a_hello_shows_the_secret_of_what_it_resumes_or_replaces() -> None:
         (
             ev.Beat(4),
             "heartbeat",
-            pb.Heartbeat(seq=4, load=pb.Load(active_entities=3, calls_per_s=1.5)),
+            pb.Heartbeat(seq=4, load=store_pb2.Load(active_entities=3, calls_per_s=1.5)),
         ),
         (
             ev.EpochSeen("t", 2, Epoch(9)),

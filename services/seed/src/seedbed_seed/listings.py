@@ -69,11 +69,11 @@ def _shard(table_of: TableOf, type_: str, shard: int, node_of: dict[str, str]) -
     if table is None:
         return admin_pb2.Shard(type=type_, shard=shard)
     owner = table.owner_of(shard)
-    next_owner = table.handoffs.get(shard)
+    handoff = table.handoffs.get(shard)
     phase = store_pb2.SHARD_PHASE_UNSPECIFIED
     if owner is not None:
         phase = store_pb2.SHARD_PHASE_OWNED
-    if next_owner is not None:
+    if handoff is not None:
         phase = store_pb2.SHARD_PHASE_HANDING_OFF
     return admin_pb2.Shard(
         type=type_,
@@ -81,7 +81,7 @@ def _shard(table_of: TableOf, type_: str, shard: int, node_of: dict[str, str]) -
         owner=owner.node_id if owner is not None else "",
         epoch=table.epoch[shard - table.first_shard],
         phase=phase,
-        next_owner=node_of.get(next_owner, next_owner) if next_owner is not None else "",
+        next_owner=node_of.get(handoff.to, handoff.to) if handoff is not None else "",
     )
 
 

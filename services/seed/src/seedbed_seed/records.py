@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from seedbed.errors import ProtocolError
-from seedbed.ids import Incarnation, NodeId
+from seedbed.ids import Epoch, Incarnation, NodeId
 from seedbed.v1 import cluster_pb2, store_pb2
-from seedbed_seed.core.membership import Status, Worker
+from seedbed_seed.core.membership import Release, Status, Worker
 from seedbed_seed.store import Entry
 
 
@@ -39,6 +39,10 @@ class Keys:
     @property
     def contracts(self) -> str:
         return f"{self.prefix}contracts/"
+
+    @property
+    def orders(self) -> str:
+        return f"{self.prefix}orders"
 
     @property
     def election(self) -> str:
@@ -101,6 +105,12 @@ def worker_of(record: store_pb2.MemberRecord, entry: Entry) -> Worker:
         stream_id=record.stream_id,
         silent_age_ns=record.silent.age_ms * 1_000_000 if record.HasField("silent") else None,
         replaced=record.replaced_incarnation,
+        released=frozenset(
+            Release(of_type.type, shard, Epoch(epoch))
+            for of_type in record.released
+            for shard, epoch in zip(of_type.shards, of_type.epochs, strict=False)
+        ),
+        rates={(one.type, one.shard): one.calls_per_s for one in record.load.hottest},
     )
 
 

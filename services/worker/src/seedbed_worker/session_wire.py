@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from seedbed import tables
 from seedbed.errors import ProtocolError
 from seedbed.v1 import cluster_pb2 as pb
+from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_events as ev
 
 REGISTER = "/seedbed.v1.Cluster/Register"
@@ -98,7 +99,9 @@ def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
     """Any other message of a worker; `load` goes with heartbeats."""
     match message:
         case ev.Beat(seq):
-            summary = pb.Load(active_entities=load.active_entities, calls_per_s=load.calls_per_s)
+            summary = store_pb2.Load(
+                active_entities=load.active_entities, calls_per_s=load.calls_per_s
+            )
             wire = pb.WorkerMessage(heartbeat=pb.Heartbeat(seq=seq, load=summary))
         case ev.EpochSeen(type_, shard, epoch):
             wire = pb.WorkerMessage(epoch_seen=pb.EpochSeen(type=type_, shard=shard, epoch=epoch))

@@ -42,6 +42,7 @@ from seedbed_seed.core.decisions import (
     Elected,
     EpochReported,
     Event,
+    OrdersSeen,
     Persist,
     Persisted,
     PersistFailed,
@@ -53,6 +54,7 @@ from seedbed_seed.core.decisions import (
 )
 from seedbed_seed.core.draft import Draft, TableKey
 from seedbed_seed.core.membership import Worker
+from seedbed_seed.core.orders import Orders
 from seedbed_seed.core.roster import Roster
 
 MAX_TABLES = 126
@@ -88,6 +90,7 @@ class Coordinator:
         self._settings = settings
         self._roster = Roster(settings.ttl_ns)
         self._types: dict[str, ContractSeen] = {}
+        self._orders = Orders()
         self._tables: dict[TableKey, ShardTable] = {}
         self._named: Counter[Incarnation] = Counter()
         self._generations: dict[str, Generation] = {}
@@ -116,6 +119,8 @@ class Coordinator:
                 self._set_type(event, now_ns)
             case Synced():
                 self._sync(event, now_ns)
+            case OrdersSeen(orders):
+                self._orders = orders
             case EpochReported(type_, shard, epoch):
                 self._report(type_, shard, epoch)
             case Elected() | Deposed():
@@ -204,6 +209,7 @@ class Coordinator:
 
     def _sync(self, event: Synced, now_ns: int) -> None:
         self._synced = True
+        self._orders = event.orders
         self._roster.reset(event.workers, now_ns, restored=event.restored)
         types = {contract.type: contract for contract in event.contracts}
         tables = {(table.type, table.chunk): table for table in event.tables}

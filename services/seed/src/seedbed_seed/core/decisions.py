@@ -9,8 +9,21 @@ from seedbed.ids import Epoch, Incarnation, NodeId
 from seedbed.routing import ShardTable
 from seedbed_seed.core.allocation import LeastLoaded, Strategy
 from seedbed_seed.core.membership import Worker
+from seedbed_seed.core.orders import Orders
 
 Evidence: TypeAlias = Literal["durable", "all", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceSettings:
+    """A rebalance is looked at every `interval_ns`. It begins if (max - min) / mean load is above
+    `threshold` and a move lowers it; it moves `max_moves` shards at once, and none that has moved
+    within `cooling_ns`."""
+
+    interval_ns: int = 10_000_000_000
+    threshold: float = 0.1
+    max_moves: int = 64
+    cooling_ns: int = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +34,8 @@ class CoordinatorSettings:
     min_workers: int = 1
     evidence: Evidence = "durable"
     strategy: Strategy = field(default_factory=LeastLoaded)
+    handoff_timeout_ms: int = 10_000
+    rebalance: RebalanceSettings = field(default_factory=RebalanceSettings)
 
 
 # Events.
@@ -72,7 +87,15 @@ class Synced:
     workers: tuple[Worker, ...]
     tables: tuple[ShardTable, ...]
     contracts: tuple[ContractSeen, ...]
+    orders: Orders = field(default_factory=Orders)
     restored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersSeen:
+    """The operators' orders were written."""
+
+    orders: Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +136,7 @@ Event: TypeAlias = (
     | TableGone
     | ContractSeen
     | Synced
+    | OrdersSeen
     | EpochReported
     | Elected
     | Deposed

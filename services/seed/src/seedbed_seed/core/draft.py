@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from seedbed.ids import NO_EPOCH, NO_GENERATION, Epoch, Generation, Incarnation
-from seedbed.routing import CHUNK, Owner, ShardTable
+from seedbed.routing import CHUNK, Handoff, Owner, ShardTable
 
 TableKey: TypeAlias = tuple[str, int]
 """Type and chunk."""
@@ -107,7 +107,7 @@ class Draft:
         used = dict.fromkeys(owner for owner in owners if owner is not None)
         index_of: dict[Owner | None, int] = {owner: n for n, owner in enumerate(used, 1)}
         index_of[None] = 0
-        handoffs = table.handoffs if table is not None else dict[int, Incarnation]()
+        handoffs = table.handoffs if table is not None else dict[int, Handoff]()
         return ShardTable(
             type=type_,
             chunk=chunk,
@@ -116,6 +116,6 @@ class Draft:
             owners=tuple(used),
             owner=tuple(index_of[owner] for owner in owners),
             epoch=tuple(epochs),
-            handoffs={s: to for s, to in handoffs.items() if s % CHUNK not in given},
+            handoffs={s: one for s, one in handoffs.items() if s % CHUNK not in given},
             revision=table.revision if table is not None else 0,
         )

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
-from seedbed.ids import Incarnation, NodeId
+from seedbed.ids import Epoch, Incarnation, NodeId
 
 
 class Status(Enum):
@@ -43,13 +44,23 @@ _NEXT: Mapping[Status, frozenset[Status]] = {
 }
 
 
+class Release(NamedTuple):
+    """A worker's word that it serves a shard no more in this epoch, whatever happens."""
+
+    type: str
+    shard: int
+    epoch: Epoch
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     """A worker's record.
 
     `types` says of each hosted type whether it is durable. `silent_age_ns` is set while the record
     carries a mark: the time from the last renewed heartbeat, or the Hello, to the mark. `replaced`
-    names an incarnation that serves no more, with proof. Revisions are the record's in the store.
+    names an incarnation that serves no more, with proof. `released` is what it has handed off while
+    no table showed that. `rates` has the calls per second of its busiest shards. Revisions are the
+    record's in the store.
     """
 
     node_id: NodeId
@@ -68,6 +79,8 @@ class Worker:
     stream_id: str = ""
     silent_age_ns: int | None = None
     replaced: str = ""
+    released: frozenset[Release] = frozenset()
+    rates: Mapping[tuple[str, int], float] = field(default_factory=dict[tuple[str, int], float])
 
     @property
     def serving(self) -> bool:
