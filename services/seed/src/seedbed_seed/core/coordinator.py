@@ -53,7 +53,8 @@ from seedbed_seed.core.decisions import (
     WorkerSeen,
 )
 from seedbed_seed.core.draft import Draft, TableKey
-from seedbed_seed.core.membership import Worker
+from seedbed_seed.core.handoffs import Handoffs, ends_ns
+from seedbed_seed.core.membership import Status, Worker
 from seedbed_seed.core.orders import Orders
 from seedbed_seed.core.roster import Roster
 
@@ -92,6 +93,7 @@ class Coordinator:
         self._types: dict[str, ContractSeen] = {}
         self._orders = Orders()
         self._tables: dict[TableKey, ShardTable] = {}
+        self._handoffs = Handoffs()
         self._named: Counter[Incarnation] = Counter()
         self._generations: dict[str, Generation] = {}
         self._aftermath = Aftermath(waits=settings.evidence != "all")
@@ -164,7 +166,9 @@ class Coordinator:
         if draft.untouched:
             for (type_, shard), epoch in self._reported.items():
                 draft.renew((type_, shard // CHUNK), [shard], above=epoch)
-            wake_at_ns = self._rehome(draft, now_ns)
+            wake = [self._rehome(draft, now_ns), self._end_handoffs(draft, now_ns)]
+            self._drain(draft)
+            wake_at_ns = min((at_ns for at_ns in wake if at_ns is not None), default=None)
         tables = draft.tables()[:MAX_TABLES]
         if not tables:
             return Decision(wake_at_ns=wake_at_ns)
@@ -258,6 +262,7 @@ class Coordinator:
                 del self._named[incarnation]
         self._roster.forget(self._named, now_ns)
         self._aftermath.seen(key, before, table, now_ns)
+        self._handoffs.seen(key, table, now_ns)
         if table is None:
             if before is not None:
                 known = self._generations[before.type]
@@ -353,15 +358,8 @@ class Coordinator:
         candidates: list[Worker],
         draft: Draft,
     ) -> None:
-        loads = draft.loads()
         workers = {worker.node_id: worker for worker in candidates}
-        homes = self._settings.strategy.place(
-            shards,
-            [
-                Candidate(node_id, loads[kind.type, w.incarnation], loads["", w.incarnation])
-                for node_id, w in sorted(workers.items())
-            ],
-        )
+        homes = self._choose(kind, shards, candidates, draft)
         owners = {
             node_id: Owner(w.node_id, w.incarnation, w.host, w.port, w.types[kind.type])
             for node_id, w in workers.items()
@@ -369,8 +367,70 @@ class Coordinator:
         for shard, node_id in homes.items():
             draft.give(kind.type, shard, owners[node_id])
 
+    def _end_handoffs(self, draft: Draft, now_ns: int) -> int | None:
+        """Give what was handed off to its next owner; returns when more may be done."""
+        wake: list[int] = []
+        for one in self._handoffs:
+            kind = self._types.get(one.type)
+            table = self._tables.get((one.type, one.shard // CHUNK))
+            if kind is None or table is None or draft.touches(one.type, one.shard):
+                continue
+            at_ns = ends_ns(one, self._roster)
+            if at_ns > now_ns:
+                wake.append(at_ns)
+                continue
+            candidates = self._candidates(kind)
+            wanted = [w for w in candidates if w.incarnation == one.to]
+            if candidates:
+                self._place(kind, [one.shard], wanted or candidates, draft)
+            elif (owner := table.owner_of(one.shard)) and self._roster.serves(owner.incarnation):
+                draft.give(one.type, one.shard, owner)
+        return min(wake, default=None)
+
+    def _drain(self, draft: Draft) -> None:
+        for kind in sorted(self._types.values(), key=lambda kind: kind.type):
+            leaving = {
+                w.incarnation: w for w in self._roster.workers() if self._is_draining(w)
+            }
+            shards = [
+                (-leaving[owner].rates.get((kind.type, shard), 0.0), shard)
+                for key in _keys(kind)
+                if (table := self._tables.get(key)) is not None
+                for owner in leaving
+                for shard in table.shards_of(owner)
+                if shard not in table.handoffs and not draft.touches(kind.type, shard)
+            ]
+            candidates = self._candidates(kind)
+            if not shards or not candidates:
+                continue
+            workers = {worker.node_id: worker for worker in candidates}
+            homes = self._choose(kind, [shard for _, shard in sorted(shards)], candidates, draft)
+            for shard, node_id in homes.items():
+                to = workers[node_id].incarnation
+                draft.hand_off(kind.type, shard, to, self._settings.handoff_timeout_ms)
+
+    def _choose(
+        self, kind: ContractSeen, shards: list[int], candidates: list[Worker], draft: Draft
+    ) -> Mapping[int, NodeId]:
+        loads = draft.loads()
+        return self._settings.strategy.place(
+            shards,
+            [
+                Candidate(w.node_id, loads[kind.type, w.incarnation], loads["", w.incarnation])
+                for w in sorted(candidates, key=lambda w: w.node_id)
+            ],
+        )
+
+    def _is_draining(self, worker: Worker) -> bool:
+        return worker.status is Status.DRAINING or worker.node_id in self._orders.draining
+
     def _candidates(self, kind: ContractSeen) -> list[Worker]:
-        return [w for w in self._roster.workers() if w.takes(kind.type, kind.role)]
+        closed = self._orders.cordoned | self._orders.draining
+        return [
+            w
+            for w in self._roster.workers()
+            if w.takes(kind.type, kind.role) and w.node_id not in closed
+        ]
 
     def _is_alive(self, kind: ContractSeen) -> bool:
         """Has any shard of the type an owner that serves?"""
