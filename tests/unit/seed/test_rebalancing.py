@@ -209,7 +209,7 @@ def loses_a_drained_one(c: Cluster) -> None:
     ],
 )
 def test_it_is_held_back_and_says_why(happens: Callable[[Cluster], None], reason: str) -> None:
-    c = Cluster(shards=32, rebalance=RebalanceSettings(interval_ns=SECOND, threshold=0))
+    c = Cluster(shards=32, rebalance=RebalanceSettings(interval_ns=3 * SECOND, threshold=0))
     c.placed("a")
     c.join("b")
     happens(c)

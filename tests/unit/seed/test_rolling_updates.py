@@ -48,7 +48,7 @@ class Deployment:
         self.c.wait(SECOND)
 
     def versions(self) -> set[str]:
-        versions = {w.incarnation: w.app_version for w in self.c.workers.values()}
+        versions = {str(w.incarnation): w.app_version for w in self.c.workers.values()}
         return {versions[owner] for owner in self.c.owners() if owner is not None}
 
     def most_moves(self) -> int:
