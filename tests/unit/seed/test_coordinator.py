@@ -169,7 +169,8 @@ class TestLossOfAnOwner:
     def test_goodbye_lets_them_move_at_once_and_before_the_record_is_gone(self) -> None:
         c = Cluster().placed("a", "b")
         c.change(c.workers["a"], status=Status.DRAINING)
-        assert c.settle() == 0, "a draining worker keeps its shards"
+        c.settle()
+        assert "a.1" in c.owners(), "a draining worker keeps what it has not released"
         c.change(c.workers["a"], status=Status.LEFT)
         c.settle()
         assert set(c.owners()) == {"b.1"}

@@ -1,7 +1,8 @@
 """Allocation tables being changed into the next ones: who gets what, in which epoch.
 
 A shard that is not touched keeps its owner and its epoch; one that is gets the next generation,
-also one that is left without an owner.
+also one that is left without an owner. A hand-off begins without touching the epoch, and whatever
+gives the shard a new one ends it.
 """
 
 from __future__ import annotations
@@ -33,15 +34,20 @@ class Draft:
         self._generations = generations
         self._wall_ms = wall_ms
         self._given: dict[TableKey, dict[int, Owner | None]] = {}
+        self._begun: dict[TableKey, dict[int, Handoff]] = {}
         self._floors: dict[str, int] = {}
         self._loads: Counter[tuple[str, Incarnation]] | None = None
 
     def give(self, type_: str, shard: int, owner: Owner) -> None:
-        """The shard's next owner, in a new epoch."""
+        """The shard's next owner, in a new epoch; ends its hand-off, if it is in one."""
+        self._send(type_, shard, owner.incarnation)
         self._given.setdefault((type_, shard // CHUNK), {})[shard % CHUNK] = owner
-        if self._loads is not None:
-            self._loads[type_, owner.incarnation] += 1
-            self._loads["", owner.incarnation] += 1
+
+    def hand_off(self, type_: str, shard: int, to: Incarnation, limit_ms: int) -> None:
+        """Begin the hand-off of a shard that has an owner: its epoch stays."""
+        self._send(type_, shard, to)
+        begun = self._begun.setdefault((type_, shard // CHUNK), {})
+        begun[shard] = Handoff(to, limit_ms)
 
     def renew(self, key: TableKey, shards: Iterable[int] | None = None, *, above: int = 0) -> None:
         """The same owners, in a new epoch (None: of all shards).
@@ -66,27 +72,65 @@ class Draft:
     @property
     def untouched(self) -> bool:
         """Is no table to be written?"""
-        return not self._given
+        return not (self._given or self._begun)
+
+    @property
+    def begun(self) -> int:
+        """How many hand-offs begin."""
+        return sum(len(shards) for shards in self._begun.values())
+
+    def touches(self, type_: str, shard: int) -> bool:
+        """Is anything to be written about this shard?"""
+        key = (type_, shard // CHUNK)
+        return shard % CHUNK in self._given.get(key, ()) or shard in self._begun.get(key, ())
 
     def loads(self) -> Counter[tuple[str, Incarnation]]:
-        """Shards by type (empty: all types) and incarnation, with those that were given."""
+        """Shards by type (empty: all types) and incarnation, as they will be when all that is under
+        way has ended: a shard in hand-off counts for its next owner."""
         if self._loads is None:
             self._loads = Counter()
             for table in self._tables.values():
                 for index, shards in Counter(table.owner).items():
                     if index:
-                        incarnation = table.owners[index - 1].incarnation
-                        self._loads[table.type, incarnation] += shards
-                        self._loads["", incarnation] += shards
+                        self._count(table.type, table.owners[index - 1].incarnation, shards)
+                for shard, handoff in table.handoffs.items():
+                    if (before := table.owner_of(shard)) is not None:
+                        self._count(table.type, before.incarnation, -1)
+                        self._count(table.type, handoff.to, 1)
+            for (type_, chunk), given in self._given.items():
+                for place, owner in given.items():
+                    self._count(type_, self._shown(type_, chunk * CHUNK + place), -1)
+                    self._count(type_, owner.incarnation if owner is not None else None, 1)
         return self._loads
 
     def tables(self) -> tuple[ShardTable, ...]:
         """The next tables, in order."""
-        return tuple(self._next(key) for key in sorted(self._given))
+        return tuple(self._next(key) for key in sorted(self._given.keys() | self._begun.keys()))
+
+    def _shown(self, type_: str, shard: int) -> Incarnation | None:
+        """Whose the shard is, or will be, by the tables there are."""
+        table = self._tables.get((type_, shard // CHUNK))
+        if table is None:
+            return None
+        owner = table.owner_of(shard)
+        if owner is None:
+            return None
+        handoff = table.handoffs.get(shard)
+        return handoff.to if handoff is not None else owner.incarnation
+
+    def _send(self, type_: str, shard: int, to: Incarnation) -> None:
+        self.loads()
+        self._count(type_, self._shown(type_, shard), -1)
+        self._count(type_, to, 1)
+
+    def _count(self, type_: str, incarnation: Incarnation | None, shards: int) -> None:
+        if self._loads is not None and incarnation is not None:
+            self._loads[type_, incarnation] += shards
+            self._loads["", incarnation] += shards
 
     def _next(self, key: TableKey) -> ShardTable:
         type_, chunk = key
-        given = self._given[key]
+        given = self._given.get(key, {})
         floor = max(self._generations.get(type_, NO_GENERATION), self._floors.get(type_, 0))
         generation = max(floor + 1, self._wall_ms)
         table = self._tables.get(key)
@@ -107,7 +151,7 @@ class Draft:
         used = dict.fromkeys(owner for owner in owners if owner is not None)
         index_of: dict[Owner | None, int] = {owner: n for n, owner in enumerate(used, 1)}
         index_of[None] = 0
-        handoffs = table.handoffs if table is not None else dict[int, Handoff]()
+        handoffs = {**(table.handoffs if table is not None else {}), **self._begun.get(key, {})}
         return ShardTable(
             type=type_,
             chunk=chunk,

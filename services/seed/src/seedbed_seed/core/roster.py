@@ -21,7 +21,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from seedbed.ids import Incarnation, NodeId
-from seedbed_seed.core.membership import Status, Worker
+from seedbed_seed.core.membership import Release, Status, Worker
 
 _SERVES_NO_MORE = 0
 _KEPT_NS = 60_000_000_000
@@ -48,7 +48,7 @@ class _Gone:
 class Roster:
     """The workers, by the records that this seed's watch has delivered."""
 
-    __slots__ = ("_gone", "_joined", "_marks", "_records", "_serving", "_ttl_ns")
+    __slots__ = ("_gone", "_joined", "_marks", "_records", "_released", "_serving", "_ttl_ns")
 
     def __init__(self, ttl_ns: int) -> None:
         self._ttl_ns = ttl_ns
@@ -57,6 +57,7 @@ class Roster:
         self._joined: dict[Incarnation, int] = {}
         self._marks: dict[Incarnation, _Mark] = {}
         self._gone: dict[Incarnation, _Gone] = {}
+        self._released: dict[Incarnation, frozenset[Release]] = {}
 
     @property
     def ttl_ns(self) -> int:
@@ -70,6 +71,8 @@ class Roster:
             self.gone(before.node_id, before.incarnation, now_ns)
         incarnation = worker.incarnation
         self._records[worker.node_id] = worker
+        if worker.released:
+            self._released[incarnation] = worker.released
         self._ttl_ns = max(self._ttl_ns, worker.ttl_ns)
         if worker.replaced and worker.status is not Status.JOINING:
             # Not before the successor takes shards itself: its own would all go to others.
@@ -128,10 +131,20 @@ class Roster:
             ended = max(gone.since_ns + _KEPT_NS, gone.ends_ns) <= now_ns
             if ended and incarnation not in named and incarnation not in present:
                 del self._gone[incarnation]
+                self._released.pop(incarnation, None)
 
     def workers(self) -> Iterator[Worker]:
         """Those that serve: all but LEFT."""
         return iter(self._serving.values())
+
+    def on(self, node_id: NodeId) -> Worker | None:
+        """The worker of this node, if it has a record."""
+        return self._records.get(node_id)
+
+    def node(self, incarnation: Incarnation) -> NodeId | None:
+        """The node of a serving worker."""
+        worker = self._serving.get(incarnation)
+        return worker.node_id if worker is not None else None
 
     def serves(self, incarnation: Incarnation) -> bool:
         """Does it have a record, and has it not said goodbye?"""
@@ -144,6 +157,10 @@ class Roster:
     def joined_ns(self, incarnation: Incarnation) -> int:
         """When a serving worker was first seen, or first seen UP."""
         return self._joined[incarnation]
+
+    def released(self, incarnation: Incarnation) -> frozenset[Release]:
+        """What it serves no more in these epochs: its last word, also if its record is gone."""
+        return self._released.get(incarnation, frozenset())
 
     def ends_ns(self, incarnation: Incarnation) -> int | None:
         """From when on it cannot answer any more; of a serving one, unless it comes back.
