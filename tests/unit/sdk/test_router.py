@@ -206,7 +206,7 @@ async def test_a_shard_in_hand_off_lets_its_calls_wait() -> None:
 
 async def test_a_refused_call_is_not_repeated_before_there_is_a_newer_table() -> None:
     async with bed() as it:
-        it.a.answer = lambda _: NotHere(Generation(99))
+        it.a.answer = lambda call: NotHere(call.generation)
         it.place("a")
         outcome = it.start(repeatable=False)
         await it.sent(it.a)
