@@ -17,10 +17,10 @@ def parking(**limits: int) -> Parking[str]:
     return Parking(ParkingLimits(**limits))
 
 
-def test_calls_of_a_shard_leave_in_the_order_in_which_they_came() -> None:
+def test_calls_of_a_shard_leave_in_their_order_whenever_they_entered() -> None:
     waiting = parking()
-    for name in ("a", "b", "c"):
-        waiting.enter("t", 1, name, size=1, due_ns=FAR, order=0)
+    for order, name in ((2, "b"), (3, "c"), (1, "a")):
+        waiting.enter("t", 1, name, size=1, due_ns=FAR, order=order)
     waiting.enter("t", 2, "other", size=1, due_ns=FAR, order=0)
     assert waiting.release("t", 1) == ["a", "b", "c"]
     assert waiting.release("t", 1) == []
