@@ -57,10 +57,7 @@ class RouterLimits:
 
 @dataclass(slots=True)
 class _Route:
-    """A shard's place with the Link to its owner, looked up once for each table.
-
-    There is none while calls of the shard wait.
-    """
+    """A shard's place with the Link to its owner, looked up once for each table."""
 
     epoch: Epoch
     generation: Generation
@@ -277,7 +274,6 @@ class Router:
         """Let it wait at the place that its coming gave it: ids rise, and the first one counts."""
         if not flight.came:
             flight.came = next(self._ids)
-        self._routes.pop((flight.call.type, flight.call.shard), None)
         self._waits.park(flight)
 
     def _find_route(self, call: EntityCall) -> _Route | None:

@@ -6,7 +6,7 @@ import pytest
 
 from seedbed.calls import Failed, NotHere, Replied
 from seedbed.errors import Reason
-from seedbed.ids import Epoch, Generation
+from seedbed.ids import Epoch, Generation, Incarnation
 from seedbed.parking import ParkingLimits
 from seedbed.router import RouterLimits
 from seedbed.status import reason_of
@@ -59,6 +59,24 @@ async def test_an_owner_that_has_handed_off_and_says_nothing_is_given_up_after_a
         assert reason(await unknown) is Reason.OUTCOME_UNKNOWN
         assert isinstance(await repeated, Replied)
         assert [call.attempt for call in it.b.calls] == [2]
+
+
+async def test_every_attempt_is_waited_for_anew() -> None:
+    async with bed() as it:
+        it.a.answer = it.b.answer = silence
+        it.place("a")
+        outcome = it.start()
+        await it.sent(it.a)
+        it.place("b")
+        it.a.reply(it.a.ids[0], Failed(10, "fenced", Reason.FENCED, started=True))
+        await it.sent(it.b)
+        it.clock.advance(1.1)
+        it.router.tick()
+        it.place("a")
+        assert not outcome.done()
+        it.clock.advance(1.1)
+        it.router.tick()
+        assert reason(await outcome) is Reason.OUTCOME_UNKNOWN
 
 
 async def test_the_deadline_of_a_call_that_waits_for_an_old_owner_stays() -> None:
@@ -199,6 +217,21 @@ async def test_lost_calls_wait_before_younger_ones() -> None:
         for call in calls:
             assert isinstance(await call, Replied)
         assert keys(it.b) == ["k0", "k1", "k2"]
+
+
+async def test_a_call_that_is_given_up_does_not_overtake_those_that_wait() -> None:
+    async with bed() as it:
+        it.a.answer = silence
+        it.place("a")
+        calls = [it.start(it.call(key=f"k{n}")) for n in range(2)]
+        await it.sent(it.a, 2)
+        it.a.reply(it.a.ids[0], NotHere(Generation(12)))
+        await it.parked()
+        it.unreachable = frozenset({Incarnation("a-1")})
+        it.place("b")
+        for call in calls:
+            assert isinstance(await call, Replied)
+        assert keys(it.b) == ["k0", "k1"]
 
 
 async def test_who_is_refused_makes_all_calls_of_the_shard_wait_for_the_table() -> None:
