@@ -154,11 +154,11 @@ class _OwnedByNode(Region):
         super().begin(incarnation)
         again = Region()
         again.begin(incarnation)
-        again.observe(self._renamed(tables))
+        again.observe(self._renamed(tables), 0)
         self.view = again.view
 
-    def observe(self, tables: Iterable[ShardTable]) -> list[ShardTable]:
-        return super().observe(self._renamed(tables))
+    def observe(self, tables: Iterable[ShardTable], now_ns: int) -> list[ShardTable]:
+        return super().observe(self._renamed(tables), now_ns)
 
 
 def _node(incarnation: Incarnation) -> str:

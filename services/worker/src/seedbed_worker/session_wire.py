@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -12,6 +13,7 @@ from seedbed.errors import ProtocolError
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_events as ev
+from seedbed_worker.core.region import Release
 
 REGISTER = "/seedbed.v1.Cluster/Register"
 
@@ -98,11 +100,15 @@ def hello(identity: Identity, message: ev.Hello) -> bytes:
 def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
     """Any other message of a worker; `load` goes with heartbeats."""
     match message:
-        case ev.Beat(seq):
+        case ev.Beat(seq, released):
             summary = store_pb2.Load(
                 active_entities=load.active_entities, calls_per_s=load.calls_per_s
             )
-            wire = pb.WorkerMessage(heartbeat=pb.Heartbeat(seq=seq, load=summary))
+            wire = pb.WorkerMessage(
+                heartbeat=pb.Heartbeat(seq=seq, load=summary, released=_by_type(released))
+            )
+        case ev.Released(released):
+            wire = pb.WorkerMessage(released=pb.Released(released=_by_type(released)))
         case ev.EpochSeen(type_, shard, epoch):
             wire = pb.WorkerMessage(epoch_seen=pb.EpochSeen(type=type_, shard=shard, epoch=epoch))
         case ev.Draining():
@@ -112,6 +118,15 @@ def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
         case _:
             assert_never(message)
     return wire.SerializeToString()
+
+
+def _by_type(released: Iterable[Release]) -> list[store_pb2.ReleasedShards]:
+    lists: dict[str, store_pb2.ReleasedShards] = {}
+    for type_, shard, epoch in released:
+        of_type = lists.setdefault(type_, store_pb2.ReleasedShards(type=type_))
+        of_type.shards.append(shard)
+        of_type.epochs.append(epoch)
+    return list(lists.values())
 
 
 def from_seed(raw: bytes, wall_ms: int) -> ev.FromSeed:

@@ -389,9 +389,7 @@ class Coordinator:
 
     def _drain(self, draft: Draft) -> None:
         for kind in sorted(self._types.values(), key=lambda kind: kind.type):
-            leaving = {
-                w.incarnation: w for w in self._roster.workers() if self._is_draining(w)
-            }
+            leaving = {w.incarnation: w for w in self._roster.workers() if self._is_draining(w)}
             shards = [
                 (-leaving[owner].rates.get((kind.type, shard), 0.0), shard)
                 for key in _keys(kind)
