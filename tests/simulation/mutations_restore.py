@@ -16,7 +16,7 @@ class _BrokenAftermath(core.Coordinator):
 
     def __init__(self, settings: decisions.CoordinatorSettings) -> None:
         super().__init__(settings)
-        self._aftermath = self.aftermath_class(waits=True)
+        self._reading.aftermath = self.aftermath_class(waits=True)
 
 
 class _KeepsOwners(Aftermath):

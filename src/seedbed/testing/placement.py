@@ -14,15 +14,19 @@ from seedbed import tables as table_codec
 from seedbed.clock import Clock
 from seedbed.contract import TypeContract
 from seedbed.ids import NO_GENERATION, Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import CHUNK, Handoff, Owner, ShardTable
+from seedbed.routing import CHUNK, Owner, ShardTable
 from seedbed.v1 import cluster_pb2, store_pb2
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions
 from seedbed_seed.core.draft import Draft, TableKey
 from seedbed_seed.core.membership import Worker
+from seedbed_seed.core.orders import Orders
 
 SETTLED_NS: Final = 10_000_000_000
 """The workers joined this long before the test began: nobody waits for more of them."""
+
+_NO_LIMIT_MS: Final = 1 << 30
+"""A test ends its hand-offs itself."""
 
 RoutesTold: TypeAlias = Callable[[cluster_pb2.RouteUpdate], None]
 TablesTold: TypeAlias = Callable[[Sequence[ShardTable]], None]
@@ -55,7 +59,10 @@ class Placement:
             decisions.ContractSeen(one.type, one.shard_count, role="") for one in self._contracts
         ]
         joined_ns = self._clock.now_ns() - SETTLED_NS
-        self._core.apply(decisions.Synced(tuple(workers), (), tuple(kinds)), joined_ns)
+        # Only tests move shards here.
+        orders = Orders(frozen=True)
+        synced = decisions.Synced(tuple(workers), (), tuple(kinds), orders)
+        self._core.apply(synced, joined_ns)
         self._core.apply(decisions.Elected(), joined_ns)
         self.tick()
 
@@ -95,12 +102,9 @@ class Placement:
 
     def hand_off(self, type_: str, shard: int, to: Owner) -> None:
         """Let routers hold the shard's calls, until `give`."""
-        table = self._tables[type_, shard // CHUNK]
         draft = self._draft()
-        draft.renew((type_, table.chunk), ())
-        (renewed,) = draft.tables()
-        handoffs = {**table.handoffs, shard: Handoff(to.incarnation, 0)}
-        self._write([replace(renewed, handoffs=handoffs)])
+        draft.hand_off(type_, shard, to.incarnation, _NO_LIMIT_MS)
+        self._write(draft.tables())
 
     def give(self, type_: str, shard: int, to: Owner) -> None:
         """The shard's next owner, in a new epoch."""

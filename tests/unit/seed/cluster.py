@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypedDict, Unpack
 
 from seedbed.ids import Incarnation, NodeId
-from seedbed.routing import ShardTable
+from seedbed.routing import CHUNK, ShardTable
 from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import (
     ContractSeen,
@@ -16,21 +16,27 @@ from seedbed_seed.core.decisions import (
     Elected,
     Event,
     Evidence,
+    OrdersSeen,
     Persist,
     Persisted,
+    RebalanceSettings,
     Synced,
     TableSeen,
     WorkerGone,
     WorkerSeen,
 )
-from seedbed_seed.core.membership import Status, Worker
+from seedbed_seed.core.membership import Release, Status, Worker
+from seedbed_seed.core.orders import Orders
 
 MS = 1_000_000
 SECOND = 1_000 * MS
 TTL = 5 * SECOND
 RESTORE_WAIT = TTL + SECOND
 """A lease's length, and how late the store may end it."""
+LIMIT = 2 * SECOND
+"""How long an owner may take to hand off."""
 WALL_MS = 1_700_000_000_000
+REBALANCE = RebalanceSettings()
 
 
 class Fields(TypedDict, total=False):
@@ -41,6 +47,20 @@ class Fields(TypedDict, total=False):
     silent_age_ns: int | None
     roles: frozenset[str]
     replaced: str
+    released: frozenset[Release]
+    rates: Mapping[tuple[str, int], float]
+    app_version: str
+    app_revision: str
+
+
+class OrdersFields(TypedDict, total=False):
+    """What operators may order."""
+
+    cordoned: frozenset[NodeId]
+    draining: frozenset[NodeId]
+    pins: Mapping[tuple[str, int], NodeId]
+    frozen: bool
+    frozen_reason: str
 
 
 class Cluster:
@@ -54,18 +74,27 @@ class Cluster:
         evidence: Evidence = "durable",
         types: tuple[str, ...] = ("t",),
         leads: bool = True,
+        rebalance: RebalanceSettings = REBALANCE,
     ) -> None:
         self.now_ns = 1_000 * SECOND
         self.revision = 1
-        self.settings = CoordinatorSettings(TTL, min_workers, evidence)
+        self.settings = CoordinatorSettings(
+            TTL, min_workers, evidence, handoff_timeout_ms=LIMIT // MS, rebalance=rebalance
+        )
+        self.orders = Orders()
         self.contracts = tuple(ContractSeen(name, shards, "sharding") for name in types)
         self.core = Coordinator(self.settings)
         self.workers: dict[str, Worker] = {}
         self.tables: dict[tuple[str, int], ShardTable] = {}
         self.persists: list[Persist] = []
-        self.apply(Synced((), (), self.contracts))
+        self.synced()
         if leads:
             self.apply(Elected())
+
+    def synced(self, *, restored: bool = False) -> None:
+        """All there is in the store now, as after a gap of the watch."""
+        workers, tables = tuple(self.workers.values()), tuple(self.tables.values())
+        self.apply(Synced(workers, tables, self.contracts, self.orders, restored))
 
     def apply(self, event: Event) -> None:
         self.core.apply(event, self.now_ns)
@@ -108,6 +137,8 @@ class Cluster:
         durable: bool = False,
         replaced: str = "",
         types: tuple[str, ...] | None = None,
+        version: str = "",
+        revision: str = "",
     ) -> Worker:
         self.revision += 1
         hosted = types if types is not None else tuple(c.type for c in self.contracts)
@@ -123,6 +154,8 @@ class Cluster:
             create_revision=self.revision,
             stream_id="1",
             replaced=replaced,
+            app_version=version,
+            app_revision=revision,
         )
         return self.change(worker)
 
@@ -132,6 +165,41 @@ class Cluster:
         self.apply(WorkerSeen(changed))
         return changed
 
+    def drain(self, name: str) -> Worker:
+        return self.change(self.workers[name], status=Status.DRAINING)
+
+    def order(self, **orders: Unpack[OrdersFields]) -> None:
+        """Operators write these orders, and leave the others as they are."""
+        self.orders = replace(self.orders, **orders)
+        self.apply(OrdersSeen(self.orders))
+
+    def handoffs(self, type_: str = "t") -> dict[int, str]:
+        """To whom shards are on their way."""
+        tables = (table for (name, _), table in self.tables.items() if name == type_)
+        return {shard: one.to for table in tables for shard, one in table.handoffs.items()}
+
+    def release(self, name: str, *shards: int) -> None:
+        """The worker releases these shards, or all of its own that are in hand-off."""
+        worker = self.workers[name]
+        told = frozenset(
+            Release(table.type, shard, table.epoch[shard % CHUNK])
+            for table in self.tables.values()
+            for shard in table.handoffs
+            if shard in table.shards_of(worker.incarnation) and (not shards or shard in shards)
+        )
+        if told:
+            self.change(worker, released=told)
+
+    def hand_over(self) -> None:
+        """Every owner releases what it is to hand off, until nothing is on its way."""
+        for _ in range(20):
+            self.settle()
+            if not any(table.handoffs for table in self.tables.values()):
+                return
+            for name in list(self.workers):
+                self.release(name)
+        raise AssertionError("hand-offs without end")
+
     def lose(self, name: str) -> None:
         worker = self.workers.pop(name)
         self.apply(WorkerGone(worker.node_id, worker.incarnation))
@@ -140,8 +208,7 @@ class Cluster:
         """The store comes back with these tables, and with the present records of these workers."""
         self.tables = dict(tables)
         self.workers = {name: self.workers[name] for name in names}
-        workers = tuple(self.workers.values())
-        self.apply(Synced(workers, tuple(self.tables.values()), self.contracts, restored=True))
+        self.synced(restored=True)
 
     def owners(self, type_: str = "t") -> list[str | None]:
         return [
@@ -166,3 +233,7 @@ class Cluster:
         self.wait(SECOND)
         assert None not in self.owners()
         return self
+
+
+def nodes(*names: str) -> frozenset[NodeId]:
+    return frozenset(NodeId(name) for name in names)

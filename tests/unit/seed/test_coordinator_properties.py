@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import TypeAlias
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,22 +16,25 @@ from hypothesis.stateful import (
     rule,
 )
 
-from seedbed.ids import Epoch, Incarnation
-from seedbed.routing import Owner, ShardTable
+from seedbed.ids import Epoch, Incarnation, NodeId
+from seedbed.routing import Handoff, Owner, ShardTable
 from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import (
     Deposed,
     Elected,
     EpochReported,
     Evidence,
+    MovesOrdered,
     Persist,
     Persisted,
     PersistFailed,
-    Synced,
+    ShardMove,
     TableSeen,
 )
-from seedbed_seed.core.membership import Status
-from tests.unit.seed.cluster import SECOND, TTL, Cluster
+from seedbed_seed.core.membership import Release, Status, Worker
+from tests.unit.seed.cluster import LIMIT, SECOND, TTL, Cluster, nodes
+
+Held: TypeAlias = tuple[Incarnation, Release]
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 MOMENTS = st.sampled_from([1, SECOND // 4, SECOND // 2, SECOND, TTL // 2, TTL])
@@ -38,14 +42,17 @@ SHARDS = 6
 
 
 class Placement(RuleBasedStateMachine):
-    """Two types, one volatile and one durable by its owners' word. `renewed_ns` is what the
-    coordinator cannot see: when a worker last sent a heartbeat that was renewed."""
+    """Two types, one volatile and one durable by its owners' word. What the coordinator cannot see:
+    when a worker last sent a heartbeat that was renewed (`renewed_ns`), and when it first heard
+    that a shard is to be handed off (`told_ns`)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lives: Counter[str] = Counter()
         self.renewed_ns: dict[Incarnation, int] = {}
-        self.released: set[Incarnation] = set()
+        self.left: set[Incarnation] = set()
+        self.told_ns: dict[Held, int] = {}
+        self.released: set[Held] = set()
         self.reported: dict[tuple[str, int], int] = {}
         self.under_way: Persist | None = None
 
@@ -72,7 +79,7 @@ class Placement(RuleBasedStateMachine):
         """A first start, or a restart in place that the old one has not survived."""
         old = self.c.workers.get(name)
         if old is not None and proved:
-            self.released.add(old.incarnation)
+            self.left.add(old.incarnation)
         elif old is not None:
             self.c.lose(name)
         self.lives[name] += 1
@@ -91,7 +98,7 @@ class Placement(RuleBasedStateMachine):
         worker = self.c.workers.get(name)
         if worker is None or worker.silent_age_ns is not None or worker.status is Status.LEFT:
             return
-        self.renewed_ns[worker.incarnation] = self.c.now_ns
+        self.hear(worker)
         if worker.status is Status.JOINING:
             self.c.change(worker, status=Status.UP)
 
@@ -108,7 +115,7 @@ class Placement(RuleBasedStateMachine):
         worker = self.c.workers.get(name)
         if worker is not None and worker.status is not Status.LEFT:
             stream_id = str(int(worker.stream_id) + 1)
-            self.renewed_ns[worker.incarnation] = self.c.now_ns
+            self.hear(worker)
             self.c.change(worker, stream_id=stream_id, silent_age_ns=None)
 
     @rule(name=NAMES)
@@ -117,11 +124,55 @@ class Placement(RuleBasedStateMachine):
         if worker is not None and worker.status is Status.UP:
             self.c.change(worker, status=Status.DRAINING)
 
+    def hear(self, worker: Worker) -> None:
+        """It holds a valid lease from now on, and knows all tables that were written before."""
+        self.renewed_ns[worker.incarnation] = self.c.now_ns
+        for held in self.handed_off(worker):
+            self.told_ns.setdefault(held, self.c.now_ns)
+
+    def handed_off(self, worker: Worker) -> list[Held]:
+        return [
+            (worker.incarnation, Release(table.type, shard, table.epoch[shard]))
+            for table in self.c.tables.values()
+            for shard in sorted(table.handoffs)
+            if shard in table.shards_of(worker.incarnation)
+        ]
+
+    @rule(name=NAMES, count=st.integers(1, 2 * SHARDS))
+    def release(self, name: str, count: int) -> None:
+        """It gives up some of what it has been told to hand off; its record says so."""
+        worker = self.c.workers.get(name)
+        if worker is not None and worker.serving:
+            told = [held for held in self.handed_off(worker) if held in self.told_ns][:count]
+            self.released.update(told)
+            words = frozenset(word for _, word in told)
+            self.c.change(worker, released=worker.released | words)
+
+    @rule(
+        cordoned=st.sets(NAMES, max_size=2),
+        draining=st.sets(NAMES, max_size=2),
+        pins=st.dictionaries(st.integers(0, SHARDS - 1), NAMES, max_size=1),
+        frozen=st.booleans(),
+    )
+    def order(
+        self, cordoned: set[str], draining: set[str], pins: dict[int, str], frozen: bool
+    ) -> None:
+        self.c.order(
+            cordoned=nodes(*cordoned),
+            draining=nodes(*draining),
+            pins={("volatile", shard): NodeId(name) for shard, name in pins.items()},
+            frozen=frozen,
+        )
+
+    @rule(shard=st.integers(0, SHARDS - 1), name=NAMES)
+    def move(self, shard: int, name: str) -> None:
+        self.c.apply(MovesOrdered((ShardMove("durable", shard, NodeId(name)),)))
+
     @rule(name=NAMES)
     def leave(self, name: str) -> None:
         worker = self.c.workers.get(name)
         if worker is not None:
-            self.released.add(worker.incarnation)
+            self.left.add(worker.incarnation)
             self.c.change(worker, status=Status.LEFT)
 
     @rule(name=NAMES)
@@ -138,16 +189,14 @@ class Placement(RuleBasedStateMachine):
 
     @rule()
     def gap(self) -> None:
-        self.c.apply(
-            Synced(tuple(self.c.workers.values()), tuple(self.c.tables.values()), self.c.contracts)
-        )
+        self.c.synced()
 
     @rule(name=NAMES, resumed=st.booleans())
     def miss(self, name: str, resumed: bool) -> None:
         """A loss (and before it a resume, which clears a mark) while the watch has a gap."""
         worker = self.c.workers.pop(name, None)
         if worker is not None and resumed and worker.status is not Status.LEFT:
-            self.renewed_ns[worker.incarnation] = self.c.now_ns
+            self.hear(worker)
         self.gap()
 
     @rule()
@@ -232,29 +281,58 @@ class Placement(RuleBasedStateMachine):
     def check_shard(self, table: ShardTable, old: ShardTable | None, shard: int) -> None:
         owner, before = table.owner_of(shard), old.owner_of(shard) if old is not None else None
         epoch, last = table.epoch[shard], old.epoch[shard] if old is not None else 0
-        if owner == before:
-            renewed = (table.type, shard) in self.reported and epoch > last
-            assert epoch == last or renewed, "a shard that stays keeps its epoch"
+        handoff = table.handoffs.get(shard)
+        was = old.handoffs.get(shard) if old is not None else None
+        if epoch == last:
+            assert owner == before, "a new owner has a new epoch"
+            assert was is None or handoff == was, "a hand-off ends in a new epoch"
+            if handoff is not None and was is None:
+                self.check_begun(handoff, before)
             return
-        assert int(epoch) == int(table.generation) > last, "a new owner has a new epoch"
+        assert int(epoch) == int(table.generation) > last
+        assert handoff is None
+        if owner == before:
+            assert (table.type, shard) in self.reported or was is not None
+            return
         assert owner is not None
         home = self.c.workers[owner.node_id]
         assert home.incarnation == owner.incarnation
         assert home.status is Status.UP
+        assert owner.node_id not in self.c.orders.cordoned | self.c.orders.draining
         if before is not None:
-            self.check_free(before)
+            self.check_free(before, Release(table.type, shard, Epoch(last)), was)
 
-    def check_free(self, owner: Owner) -> None:
+    def check_begun(self, handoff: Handoff, owner: Owner | None) -> None:
+        assert owner is not None
+        assert self.serves(owner)
+        assert handoff.to != owner.incarnation
+        (to,) = (w for w in self.c.workers.values() if w.incarnation == handoff.to)
+        assert to.status is Status.UP
+        assert to.silent_age_ns is None
+        assert to.node_id not in self.c.orders.cordoned | self.c.orders.draining
+
+    def check_free(self, owner: Owner, held: Release, handoff: Handoff | None) -> None:
         """The owner has lost its shard: it may not believe that it still holds it."""
         present = self.c.workers.get(owner.node_id)
         alive = present is not None and present.incarnation == owner.incarnation
-        assert not alive or owner.incarnation in self.released, "a healthy worker keeps its shards"
-        fenced = owner.durable or self.evidence == "all" or owner.incarnation in self.released
-        assert fenced or self.c.now_ns >= self.renewed_ns[owner.incarnation] + TTL
+        left = owner.incarnation in self.left
+        assert not alive or left or handoff is not None, "a healthy worker keeps its shards"
+        if left or (not alive and (owner.durable or self.evidence == "all")):
+            return
+        word = (owner.incarnation, held)
+        told_ns = self.told_ns.get(word)
+        given_up = word in self.released or (
+            told_ns is not None and self.c.now_ns >= told_ns + LIMIT
+        )
+        assert given_up or self.c.now_ns >= self.renewed_ns[owner.incarnation] + TTL
 
     def check_balance(self, table: ShardTable) -> None:
+        if self.c.orders.pins:
+            return
         counts = Counter(o.incarnation for n in range(SHARDS) if (o := table.owner_of(n)))
-        up = [w.incarnation for w in self.c.workers.values() if w.status is Status.UP]
+        closed = self.c.orders.cordoned | self.c.orders.draining
+        able = [w for w in self.c.workers.values() if w.node_id not in closed]
+        up = [w.incarnation for w in able if w.status is Status.UP]
         if sum(counts[name] for name in up) == SHARDS:
             assert max(counts[name] for name in up) - min(counts[name] for name in up) <= 1
 
@@ -278,9 +356,10 @@ class Placement(RuleBasedStateMachine):
                 assert (owner.incarnation in unreachable) == (not self.serves(owner) or silent)
 
     def teardown(self) -> None:
-        """Once nothing happens any more, every shard gets an owner that serves."""
+        """Once nothing happens any more, every shard gets an owner that serves and stays."""
         if not hasattr(self, "c"):
             return
+        self.c.order(cordoned=nodes(), draining=nodes(), pins={}, frozen=True)
         for name in ("a", "b"):
             if name not in self.c.workers or self.c.workers[name].status is not Status.UP:
                 self.join(name, proved=False)
@@ -297,6 +376,8 @@ class Placement(RuleBasedStateMachine):
                 owner = table.owner_of(shard)
                 assert owner is not None
                 assert self.serves(owner), f"{table.type}/{shard} is left with {owner.incarnation}"
+                assert not self.c.workers[owner.node_id].draining
+            assert not table.handoffs
         assert len(self.c.tables) == 2
 
 

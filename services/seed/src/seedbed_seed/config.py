@@ -14,7 +14,7 @@ from seedbed.settings import NAME, NAME_RULE, Reader, bad_setting
 from seedbed.sharding import MAX_SHARDS
 from seedbed.shared_settings import max_message_bytes, parking_limits
 from seedbed.tls import TlsFiles
-from seedbed_seed.core.decisions import Evidence
+from seedbed_seed.core.decisions import Evidence, RebalanceSettings
 
 MEMORY = "memory"
 """SEEDBED_ETCD's value for the store inside this process."""
@@ -42,6 +42,8 @@ class SeedConfig:
     etcd_key: Path | None
     lease_ttl_s: int
     evidence: Evidence
+    handoff_timeout_s: float
+    rebalance: RebalanceSettings
     shards: int
     min_workers: int
     sharding_role: str
@@ -67,12 +69,6 @@ class SeedConfig:
         """Raises `SettingsError`, with one line for the first wrong setting."""
         reader = Reader(environ, role="seed")
         role, roles = _sharding_roles(reader)
-        # Read although rebalancing is not built yet: a wrong value must stop the start.
-        reader.seconds("SEEDBED_HANDOFF_TIMEOUT_S", minimum=0.1, maximum=3600)
-        reader.seconds("SEEDBED_REBALANCE_INTERVAL_S", minimum=0.1)
-        reader.number("SEEDBED_REBALANCE_THRESHOLD", minimum=0)
-        reader.integer("SEEDBED_REBALANCE_MAX_MOVES", minimum=1)
-        reader.seconds("SEEDBED_REBALANCE_COOLING_S")
         reader.boolean("SEEDBED_TRUST_XFCC")
         return cls(
             cluster=reader.name("SEEDBED_CLUSTER"),
@@ -87,6 +83,10 @@ class SeedConfig:
             etcd_key=reader.file("SEEDBED_ETCD_KEY"),
             lease_ttl_s=reader.integer("SEEDBED_LEASE_TTL_S", minimum=MIN_TTL_S, maximum=3600),
             evidence=_evidence(reader),
+            handoff_timeout_s=reader.seconds(
+                "SEEDBED_HANDOFF_TIMEOUT_S", minimum=0.1, maximum=3600
+            ),
+            rebalance=_rebalance(reader),
             shards=reader.integer("SEEDBED_SHARDS", minimum=1, maximum=MAX_SHARDS),
             min_workers=reader.integer("SEEDBED_MIN_WORKERS", minimum=1, maximum=MAX_WORKERS),
             sharding_role=role,
@@ -125,6 +125,19 @@ def _evidence(reader: Reader) -> Evidence:
             return "off"
         case _:
             return "durable"
+
+
+def _rebalance(reader: Reader) -> RebalanceSettings:
+    interval_s = reader.seconds("SEEDBED_REBALANCE_INTERVAL_S", minimum=0.1)
+    threshold = reader.number("SEEDBED_REBALANCE_THRESHOLD", minimum=0)
+    max_moves = reader.integer("SEEDBED_REBALANCE_MAX_MOVES", minimum=1)
+    cooling_s = reader.seconds("SEEDBED_REBALANCE_COOLING_S")
+    return RebalanceSettings(
+        interval_ns=int(interval_s * 1e9),
+        threshold=threshold,
+        max_moves=max_moves,
+        cooling_ns=int(cooling_s * 1e9),
+    )
 
 
 def _sharding_roles(reader: Reader) -> tuple[str, dict[str, str]]:

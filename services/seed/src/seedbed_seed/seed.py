@@ -99,6 +99,8 @@ class Seed:
                 ttl_ns=ttl_s * 1_000_000_000,
                 min_workers=config.min_workers,
                 evidence=config.evidence,
+                handoff_timeout_ms=int(config.handoff_timeout_s * 1000),
+                rebalance=config.rebalance,
             )
         )
         self.view = ClusterView(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from seedbed.ids import Epoch, Incarnation, NodeId
 from seedbed.routing import ShardTable
@@ -98,6 +99,21 @@ class OrdersSeen:
     orders: Orders
 
 
+class ShardMove(NamedTuple):
+    """An order: this shard to this node."""
+
+    type: str
+    shard: int
+    to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MovesOrdered:
+    """Hand these shards off, each once; `Coordinator.why_not` says if that cannot be."""
+
+    moves: tuple[ShardMove, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class EpochReported:
     """A worker was shown a higher epoch of its shard than the newest table names."""
@@ -129,19 +145,13 @@ class PersistFailed:
     """The Persist under way was refused by a guard, did not reach the store, or is in doubt."""
 
 
+Seen: TypeAlias = (
+    WorkerSeen | WorkerGone | TableSeen | TableGone | ContractSeen | OrdersSeen | Synced
+)
+"""What the watch delivers."""
+
 Event: TypeAlias = (
-    WorkerSeen
-    | WorkerGone
-    | TableSeen
-    | TableGone
-    | ContractSeen
-    | Synced
-    | OrdersSeen
-    | EpochReported
-    | Elected
-    | Deposed
-    | Persisted
-    | PersistFailed
+    Seen | EpochReported | MovesOrdered | Elected | Deposed | Persisted | PersistFailed
 )
 
 # Commands.
@@ -165,3 +175,22 @@ class Decision:
 
     persist: Persist | None = None
     wake_at_ns: int | None = None
+
+
+class PlannedMove(NamedTuple):
+    """A move that a rebalance would make."""
+
+    type: str
+    shard: int
+    source: NodeId
+    to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a rebalance would move now. `spreads` has each type's (max - min) / mean load, now and
+    after these moves. `held_back` says why nothing is moved by itself now (empty: it is)."""
+
+    moves: tuple[PlannedMove, ...]
+    spreads: Mapping[str, tuple[float, float]]
+    held_back: str = ""

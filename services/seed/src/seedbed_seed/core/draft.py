@@ -74,6 +74,11 @@ class Draft:
         """Is no table to be written?"""
         return not (self._given or self._begun)
 
+    @property
+    def begun(self) -> int:
+        """How many hand-offs begin."""
+        return sum(len(shards) for shards in self._begun.values())
+
     def touches(self, type_: str, shard: int) -> bool:
         """Is anything to be written about this shard?"""
         key = (type_, shard // CHUNK)

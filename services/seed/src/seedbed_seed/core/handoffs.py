@@ -12,7 +12,10 @@ an owner's word about one epoch. It may end
 
 "Seen" is when *this* seed saw the shard in hand-off in this epoch, which is later than the write: a
 new leader that has just started waits longer, and that is safe. (An owner that is gone frees its
-shards as ever, and often sooner.)
+shards as ever, and often sooner: `rehoming`.)
+
+The shard goes to the owner that was named, else to any other that may be given it. If there is
+none, it stays where it is, in a new epoch, while that one serves.
 """
 
 from __future__ import annotations

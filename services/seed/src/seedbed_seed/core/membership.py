@@ -87,6 +87,11 @@ class Worker:
         """Does it keep the shards it owns? (JOINING too: it may have been UP before a restore.)"""
         return self.status in (Status.JOINING, Status.UP, Status.DRAINING)
 
+    @property
+    def draining(self) -> bool:
+        """Has it said that it will leave?"""
+        return self.status is Status.DRAINING
+
     def takes(self, type_: str, role: str) -> bool:
         """May it be given shards of the type? (`role` is the type's; empty: any.)"""
         return self.status is Status.UP and self.hosts(type_, role)

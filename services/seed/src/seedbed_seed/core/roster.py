@@ -137,6 +137,15 @@ class Roster:
         """Those that serve: all but LEFT."""
         return iter(self._serving.values())
 
+    def on(self, node_id: NodeId) -> Worker | None:
+        """The worker of this node, if it has a record."""
+        return self._records.get(node_id)
+
+    def node(self, incarnation: Incarnation) -> NodeId | None:
+        """The node of a serving worker."""
+        worker = self._serving.get(incarnation)
+        return worker.node_id if worker is not None else None
+
     def serves(self, incarnation: Incarnation) -> bool:
         """Does it have a record, and has it not said goodbye?"""
         return incarnation in self._serving
