@@ -12,6 +12,7 @@ from benchmarks.movement.figures import Row
 
 def plot(rows: Sequence[Row], file: Path) -> None:
     """Above the p99 of calls before and during each event, below the longest pause of a key."""
+    sizes = sorted({row.workers for row in rows})
     events = list(dict.fromkeys(row.event for row in rows))
     figure = Figure(figsize=(4 * len(events), 7))
     panels = figure.subplots(2, len(events), sharex=True, sharey="row", squeeze=False)
@@ -32,6 +33,7 @@ def plot(rows: Sequence[Row], file: Path) -> None:
         lower.set_xlabel("workers")
         for panel in (upper, lower):
             panel.set_xscale("log", base=2)
+            panel.set_xticks(sizes, [str(size) for size in sizes])
             panel.set_yscale("log")
             panel.grid(alpha=0.3)
     panels[0][0].set_ylabel("p99 of calls, ms")
