@@ -13,15 +13,16 @@ from itertools import count
 from random import Random
 from typing import Final, Protocol
 
-from seedbed.calls import EntityCall, Failed, Metadata, NotHere, Outcome, Replied
+from seedbed.calls import EntityCall, Failed, Metadata, Outcome, Replied
 from seedbed.clock import Clock
 from seedbed.decision import target
 from seedbed.errors import CallError
 from seedbed.flights import GRACE_NS, Flight, UnaryFlight
-from seedbed.ids import NO_GENERATION, Epoch, Generation, Incarnation
+from seedbed.ids import Epoch, Generation, Incarnation
 from seedbed.link import Link, LinkLimits
 from seedbed.links import Links
 from seedbed.parking import ParkingLimits
+from seedbed.refusals import Refusals
 from seedbed.routing import CHUNK, RouteTable, ShardTable
 from seedbed.stream_flight import StreamFlight
 from seedbed.tracing import NO_TRACER, Tracer
@@ -88,8 +89,7 @@ class Router:
         self.now_ns = clock.now_ns
         self._ids = count(1)
         self._routes: dict[tuple[str, int], _Route] = {}
-        self._refused: dict[tuple[str, int], Generation] = {}
-        """Newest tables by which calls went to one who said that he is not the owner."""
+        self._refusals = Refusals()
         self._links = Links(
             transport,
             clock=clock,
@@ -204,9 +204,7 @@ class Router:
         if not (changed or others or snapshot):
             return
         self._routes.clear()
-        for type_, shard in list(self._refused):
-            if self.table.generation(type_, shard) > self._refused[type_, shard]:
-                del self._refused[type_, shard]
+        self._refusals.forget_older(self.table)
         patience_ends_ns = self.now_ns() + GIVE_UP_NS
         self._give_up_old_owners(changed, gone, patience_ends_ns)
         owners = {owner.incarnation for table in self.table.tables() for owner in table.owners}
@@ -241,16 +239,9 @@ class Router:
             self.watch(flight, call.deadline_ns + GRACE_NS)
 
     def refused(self, call: EntityCall, outcome: Outcome) -> None:
-        """Its shard's calls wait for a newer table: this one went to who is not the owner.
-
-        Who says NotHere did so by a table of his own: if that is newer, an older one is no help.
-        """
-        generation = call.generation
-        if isinstance(outcome, NotHere) and outcome.generation > generation:
-            generation = Generation(outcome.generation - 1)
-        key = (call.type, call.shard)
-        self._refused[key] = max(generation, self._refused.get(key, NO_GENERATION))
-        self._routes.pop(key, None)
+        """Who was asked is not the owner: the shard's calls wait for another table."""
+        self._refusals.note(call, outcome)
+        self._routes.pop((call.type, call.shard), None)
 
     def watch(self, flight: Flight, at_ns: int) -> None:
         """Look at the flight again at this time."""
@@ -281,7 +272,7 @@ class Router:
         if self._waits.waits_for(*key):
             return None  # nobody overtakes those who wait
         place = self.table.place(*key)
-        refused = self._refused.get(key, NO_GENERATION)
+        refused = self._refusals.newest(*key)
         owner = target(place, refused=refused, unreachable=self._unreachable)
         if owner is None or place is None:
             return None
