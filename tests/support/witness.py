@@ -35,6 +35,11 @@ class Witness(Census, durable=False):
         self._report(request.person.number)
         return counted
 
+    async def Away(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
+        counted = await super().Away(request, context)
+        self._report(request.person.number)
+        return counted
+
     def _report(self, number: int) -> None:
         if Witness._file < 0:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
