@@ -56,8 +56,8 @@ def check_effects(calls: Iterable[Call], effects: Iterable[Effect]) -> None:
         assert effect.key == call.key, f"another entity's: {effect} of {call}"
     for call in calls:
         if call.ok:
-            effect = found.get(call.number)
-            assert effect is not None, f"lost: {call}"
+            assert call.number in found, f"lost: {call}"
+            effect = found[call.number]
             early, late = call.sent - CLOCKS_DIFFER_S, call.done + CLOCKS_DIFFER_S
             assert early <= effect.time <= late, f"not while it was asked for: {effect} of {call}"
     _check_order(calls, found)
