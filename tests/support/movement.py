@@ -18,10 +18,11 @@ from seedbed import reason
 from seedbed.sharding import shard_of
 from seedbed.v1 import admin_pb2, admin_pb2_grpc
 from tests.support import witness
-from tests.support.cluster import Cluster, cluster
+from tests.support.cluster import Cluster, Status, cluster
 from tests.support.effects import ENTITIES, check_effects, effects_of
 from tests.support.load import Call, Dial, Load, check_calls, load, warm
 from tests.support.pauses import in_ms, moved_keys, pauses, quantile
+from tests.support.processes import Node
 from tests.support.waiting import now
 from tests.support.watchers import Watching, watching
 
@@ -50,6 +51,18 @@ class Scene:
             stub = admin_pb2_grpc.AdminStub(channel)
             listed = await stub.ListShards(admin_pb2.ListShardsRequest(type=TYPE), timeout=5)
         return {shard.shard: shard.next_owner for shard in listed.shards if shard.next_owner}
+
+    async def hand_offs(self, many: int, within: float = 5.0) -> dict[int, str]:
+        """Wait until exactly so many shards are in hand-off; their next owners."""
+        entry = self.cluster.seeds[-1].grpc
+        found: dict[int, str] = {}
+        try:
+            async with asyncio.timeout(within):
+                while len(found) != many:
+                    found = await self.handing_off(entry)
+        except TimeoutError:
+            raise AssertionError(f"{len(found)} hand-offs, not {many}") from None
+        return found
 
     async def slow(
         self, key: str, seconds: float, *, entry: str, timeout: float, outside: bool = False
@@ -138,18 +151,45 @@ async def scene(
             await asyncio.sleep(0.5)  # of load after what happened
 
 
-def keys_on(
-    running_shards: Mapping[tuple[str, int], tuple[str, int]], node: str, many: int
-) -> list[str]:
-    """So many keys, each on a shard of its own that this node owns, and none of the load's."""
-    found: dict[int, str] = {}
+@asynccontextmanager
+async def busy(
+    folder: Path, *, many: int, seconds: float, env: Mapping[str, str], outside: bool = False
+) -> AsyncGenerator[tuple[Scene, list[asyncio.Task[Call]]], None]:
+    """A scene of two seeds, of which the second takes the load, and three workers, with so many
+    slow calls under way on the first of these, each on a shard of its own."""
+    async with (
+        scene(folder, seeds=2, through=[1], seed_env=env, worker_env=env) as seen,
+        asyncio.TaskGroup() as tasks,
+    ):
+        running = seen.cluster
+        entry, victim = running.seeds[1].grpc, running.workers[0].name
+        keys = keys_on(await running.status(), victim, many)
+        calls = [
+            tasks.create_task(
+                seen.slow(key, seconds, entry=entry, timeout=seconds + 15, outside=outside)
+            )
+            for key in keys
+        ]
+        victim_node = running.workers[0]
+        while int(await _gauge(victim_node, "seedbed_running_calls")) < many:
+            await asyncio.sleep(0.01)
+        yield seen, calls
+
+
+async def _gauge(node: Node, name: str) -> float:
+    page = await node.fetch("/metrics")
+    return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(name + " "))
+
+
+def keys_on(status: Status, node: str, many: int) -> list[str]:
+    """So many keys, each on a shard of its own that this node owns and no key of the load is on."""
     taken = {shard_of(key.encode(), 1024) for key in KEYS}
-    for n in count():
-        key = f"extra-{n}"
+    found: list[str] = []
+    for key in (f"extra-{n}" for n in range(100_000)):
         shard = shard_of(key.encode(), 1024)
-        if shard in taken or shard in found or running_shards[TYPE, shard][0] != node:
-            continue
-        found[shard] = key
+        if shard not in taken and status.shards[TYPE, shard][0] == node:
+            taken.add(shard)
+            found.append(key)
         if len(found) == many:
-            return list(found.values())
-    raise AssertionError
+            return found
+    raise AssertionError(f"{node} does not own {many} free shards")
