@@ -25,11 +25,12 @@ _LOOK_NS = 50 * MS
 
 
 class Departure:
-    """Of one life of a worker; `then` when the process has ended, however."""
+    """Of one life of a worker."""
 
-    def __init__(self, worker: SimWorker, then: Callable[[], None]) -> None:
+    def __init__(self, worker: SimWorker) -> None:
         self._worker = worker
-        self._then = then
+        self.then: list[Callable[[], None]] = []
+        """To be called when the process has ended, however."""
         self.since_ns = worker.kernel.now_ns
         self.timed_out = False
         worker.kernel.log(f"{worker.name}: drains")
@@ -38,7 +39,8 @@ class Departure:
 
     def ended(self) -> None:
         """The process is gone."""
-        self._worker.kernel.after(MS, None, self._then)
+        for then in self.then:
+            self._worker.kernel.after(MS, None, then)
 
     def _look(self) -> None:
         worker = self._worker

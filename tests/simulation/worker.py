@@ -77,8 +77,12 @@ class SimWorker:
 
     def terminate(self, then: Callable[[], None]) -> None:
         """SIGTERM; `then` when the process has ended."""
-        if self.alive and self.departure is None:
-            self.departure = Departure(self, then)
+        if not self.alive:
+            self.kernel.after(0, None, then)
+            return
+        if self.departure is None:
+            self.departure = Departure(self)
+        self.departure.then.append(then)
 
     def pause(self, duration_ns: int, *processes: Process) -> None:
         for process in processes or (self.session, self.loop):
