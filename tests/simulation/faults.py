@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.simulation.kernel import MS
 from tests.simulation.changes import Changes
 from tests.simulation.fault import Disturbance, Fault, Hold, Stop
+from tests.simulation.kernel import MS
 from tests.simulation.keys import MEMBERS, table_key
 from tests.simulation.seed import SimSeed
 from tests.simulation.worker import SimWorker
 
 if TYPE_CHECKING:  # a world has its faults
     from tests.simulation.world import World
+
 
 class Faults:
     """The faults of one world."""

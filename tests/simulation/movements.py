@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from seedbed.ids import Epoch, Incarnation
-from seedbed.routing import CHUNK, ShardTable
-from seedbed_seed.core.membership import Release, Worker
+from seedbed.routing import CHUNK, Release, ShardTable
+from seedbed_seed.core.membership import Worker
 from tests.simulation.calls import TTL_NS
 from tests.simulation.kernel import MS, Kernel, Violation
 

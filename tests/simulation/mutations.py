@@ -17,16 +17,16 @@ from seedbed_worker.core import session_events as ev
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.session import SessionCore, margin_ns
-from tests.simulation import plans_losses, plans_movement
+from tests.simulation import plans_losses
 from tests.simulation.attendance import Attendance
 from tests.simulation.calls import TTL_NS
+from tests.simulation.fault import Plan
 from tests.simulation.kernel import Violation
 from tests.simulation.mutations_restore import (
     NoWaitAfterRestore,
     RecommitAtOnce,
     RecommitWhatWasKnown,
 )
-from tests.simulation.fault import Plan
 from tests.simulation.seed import SimSeed
 from tests.simulation.store import Guard, Value
 from tests.simulation.store_client import StoreClient
@@ -294,14 +294,18 @@ MUTATIONS: dict[str, Mutation] = {
     "no leader guard": Mutation(plans_losses.frozen_leader, seed_class=NoLeaderGuard),
     "ack before renewal": Mutation(plans_losses.deaf_store, seed_class=AckBeforeRenewal),
     "late renewal revives": Mutation(plans_losses.slow_acks, worker_class=LateRenewalRevives),
-    "no check before the reply": Mutation(plans_losses.frozen_turn, worker_class=NoCheckBeforeReply),
+    "no check before the reply": Mutation(
+        plans_losses.frozen_turn, worker_class=NoCheckBeforeReply
+    ),
     "ownership by node": Mutation(plans_losses.quick_restarts, worker_class=OwnedByNode),
     "ack without tables": Mutation(plans_losses.moves_unseen, seed_class=AckWithoutTables),
     "ack of a marked member": Mutation(plans_losses.heard_again, seed_class=AckOfMarked),
     "mark by a stream left": Mutation(plans_losses.left_stream, seed_class=MarkByLeftStream),
     "ack by a stream left": Mutation(plans_losses.half_resumed, seed_class=AckByLeftStream),
     "recommit at once after a restore": Mutation(plans_losses.gone_back, seed_class=RecommitAtOnce),
-    "recommit of what was known": Mutation(plans_losses.gone_back_unseen, seed_class=RecommitWhatWasKnown),
+    "recommit of what was known": Mutation(
+        plans_losses.gone_back_unseen, seed_class=RecommitWhatWasKnown
+    ),
     "no wait after a restore": Mutation(plans_losses.gone_back, seed_class=NoWaitAfterRestore),
     "no wait after a loss": Mutation(plans_losses.emptied, seed_class=NoWaitAfterRestore),
 }

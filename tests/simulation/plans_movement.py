@@ -92,7 +92,15 @@ def troubled_handoffs(random: Random) -> Faults:
 
 def troubled_updates(random: Random) -> Faults:
     """An update during which anything else happens to workers."""
-    kinds: list[Kind] = ["crash worker", "crash leader", "revoke", "undo", "join", "sigterm", "leave"]
+    kinds: list[Kind] = [
+        "crash worker",
+        "crash leader",
+        "revoke",
+        "undo",
+        "join",
+        "sigterm",
+        "leave",
+    ]
     return [
         *update(random),
         *((random.randrange(6 * SECOND), _fault(random, random.choice(kinds))) for _ in range(3)),

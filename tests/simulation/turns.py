@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from seedbed.ids import Epoch, Generation, Incarnation
+from seedbed.routing import Release
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core.lease import Lease
-from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Release, Wait
+from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Wait
 from tests.simulation.calls import HANDOFF_NS, TTL_NS, Answer, Answered, Call, Lost, NotHere
 from tests.simulation.kernel import MS
 
@@ -170,9 +171,7 @@ class Turns:
         call, admitted = turn.call, turn.admitted
         return (
             turn.lease.valid(self._now())
-            and self._region.may_reply(
-                admitted.incarnation, call.type, call.shard, admitted.epoch
-            )
+            and self._region.may_reply(admitted.incarnation, call.type, call.shard, admitted.epoch)
             and not self.late(call.type, call.shard)
         )
 

@@ -129,7 +129,9 @@ class SimWorker:
         for command in commands:
             match command:
                 case ev.Open(number, address, hello):
-                    self.streams[number] = self.world.network.open_stream(self, number, address, hello)
+                    self.streams[number] = self.world.network.open_stream(
+                        self, number, address, hello
+                    )
                 case ev.Send(number, message):
                     if (stream := self.streams.get(number)) is not None:
                         stream.up.send(message)

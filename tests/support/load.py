@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -166,14 +166,13 @@ async def back(record: Load, keys: Sequence[str], strike: float, *, within: floa
     return record.back_after(strike, keys)
 
 
-def check_calls(record: Load, timeout: float) -> None:
+REFUSALS = frozenset({"MOVING", "NO_WORKERS", "OUTCOME_UNKNOWN", "DEADLINE"})
+
+
+def check_calls(record: Load, timeout: float, reasons: Container[str] = REFUSALS) -> None:
     """No call outlived its deadline, and every refusal has one of the agreed reasons."""
     late = [call for call in record.calls if call.took > timeout + 0.5]
     assert not late, f"past the deadline: {late[0]}"
-    odd = [
-        call
-        for call in record.failed
-        if call.reason not in {"MOVING", "NO_WORKERS", "OUTCOME_UNKNOWN", "DEADLINE"}
-    ]
+    odd = [call for call in record.failed if call.reason not in reasons]
     assert not odd, f"unexpected end: {odd[0]}"
     record.check_single_owner()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,7 +20,7 @@ from seedbed.v1 import admin_pb2, admin_pb2_grpc
 from tests.support import witness
 from tests.support.cluster import Cluster, Status, cluster
 from tests.support.effects import ENTITIES, check_effects, effects_of
-from tests.support.load import Call, Dial, Load, check_calls, load, warm
+from tests.support.load import REFUSALS, Call, Dial, Load, check_calls, load, warm
 from tests.support.pauses import in_ms, moved_keys, pauses, quantile
 from tests.support.processes import Node
 from tests.support.waiting import now
@@ -105,9 +105,9 @@ class Scene:
         assert not self.load.failed, f"{len(self.load.failed)} failed, as {self.load.failed[0]}"
         self.check_effects()
 
-    def check_effects(self) -> None:
-        """Whatever was answered was right, and answered in time."""
-        check_calls(self.load, DEADLINE_S)
+    def check_effects(self, reasons: Container[str] = REFUSALS) -> None:
+        """Whatever was answered was right, and answered in time; the others for these reasons."""
+        check_calls(self.load, DEADLINE_S, reasons)
         check_effects([*self.load.calls, *self.others], effects_of(self.effects))
 
     def check_pauses(self, *, p50: float = 0.05, p99: float = 0.25, most: float = 1.0) -> None:

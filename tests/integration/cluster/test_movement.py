@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from tests.support.processes import Node
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 LEAVES_S = 25.0
+VERSION = "SEEDBED_APP_VERSION"
+OLD, NEW = "1", "2"
 
 
 async def test_a_rolling_restart_of_all_workers(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ async def test_scaling_up_and_down_moves_each_shard_once_and_evens_out(tmp_path:
 
 
 async def test_an_update_with_a_surge_moves_each_shard_once(tmp_path: Path) -> None:
-    async with scene(tmp_path, workers=3, worker_env=OLD) as seen, moving(seen) as moves:
+    async with scene(tmp_path, workers=3, worker_env={VERSION: OLD}) as seen, moving(seen) as moves:
         for old in list(seen.cluster.workers):
             await _replace(seen.cluster, old, NEW)
         assert len(moves.moves) == 1024
@@ -116,7 +118,7 @@ async def test_an_update_with_a_surge_moves_each_shard_once(tmp_path: Path) -> N
 async def test_an_update_that_is_undone_in_its_middle_moves_each_shard_once_each_way(
     tmp_path: Path,
 ) -> None:
-    async with scene(tmp_path, workers=3, worker_env=OLD) as seen:
+    async with scene(tmp_path, workers=3, worker_env={VERSION: OLD}) as seen:
         running = seen.cluster
         first, second, _ = list(running.workers)
         async with moving(seen) as update:
@@ -134,12 +136,12 @@ async def test_an_update_that_is_undone_in_its_middle_moves_each_shard_once_each
 async def test_an_autoscaler_that_doubles_the_workers_in_the_middle_of_an_update(
     tmp_path: Path,
 ) -> None:
-    async with scene(tmp_path, workers=2, worker_env=OLD) as seen, moving(seen) as moves:
+    async with scene(tmp_path, workers=2, worker_env={VERSION: OLD}) as seen, moving(seen) as moves:
         running = seen.cluster
         first, second = list(running.workers)
         await _replace(running, first, NEW)
-        late = await running.add_worker(**OLD)
-        await running.add_worker(**NEW)
+        late = await running.add_worker(SEEDBED_APP_VERSION=OLD)
+        await running.add_worker(SEEDBED_APP_VERSION=NEW)
         await _replace(running, second, NEW)
         late.terminate()
         assert await late.exit_code(LEAVES_S) == 0
@@ -152,14 +154,14 @@ async def test_an_autoscaler_that_doubles_the_workers_in_the_middle_of_an_update
 async def test_an_update_without_a_surge_moves_twice_only_what_moved_before_the_first_new_worker(
     tmp_path: Path,
 ) -> None:
-    async with scene(tmp_path, workers=3, worker_env=OLD) as seen, moving(seen) as moves:
+    async with scene(tmp_path, workers=3, worker_env={VERSION: OLD}) as seen, moving(seen) as moves:
         running = seen.cluster
         workers = list(running.workers)
         early = (await running.status()).owned_by(workers[0].name)
         for old in workers:
             old.terminate()
             assert await old.exit_code(LEAVES_S) == 0
-            await running.add_worker(**NEW)
+            await running.add_worker(SEEDBED_APP_VERSION=NEW)
         twice = {shard for shard, times in moves.moves.items() if times > 1}
         assert moves.most() <= 2
         assert twice <= early
@@ -168,13 +170,9 @@ async def test_an_update_without_a_surge_moves_twice_only_what_moved_before_the_
     seen.check_pauses()
 
 
-OLD = {"SEEDBED_APP_VERSION": "1"}
-NEW = {"SEEDBED_APP_VERSION": "2"}
-
-
-async def _replace(running: Cluster, old: Node, env: Mapping[str, str]) -> Node:
+async def _replace(running: Cluster, old: Node, version: str) -> Node:
     """A new worker is ready, then an old one stops."""
-    new = await running.add_worker(**env)
+    new = await running.add_worker(SEEDBED_APP_VERSION=version)
     old.terminate()
     assert await old.exit_code(LEAVES_S) == 0
     return new

@@ -1,9 +1,8 @@
-"""Something dies, freezes or is slow in the middle of hand-offs: they end all the same, nothing that
-was acknowledged is lost, and nobody answers twice."""
+"""Something dies, freezes or is slow in the middle of hand-offs: they end all the same, nothing
+that was acknowledged is lost, and nobody answers twice."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import grpc
@@ -40,7 +39,7 @@ async def test_the_leading_seed_is_killed_in_the_middle_of_a_hundred_hand_offs(
             seed=other,
             within=ENDS_S + 10,
         )
-        done = await asyncio.gather(*calls)
+        done = [await call for call in calls]
         assert all(call.ok for call in done), next(call for call in done if not call.ok)
         await seen.streams.reopened()
     print(seen.report("leader killed in the middle of 100 hand-offs"))
@@ -57,7 +56,7 @@ async def test_the_old_owner_is_killed_in_the_middle_of_hand_offs(tmp_path: Path
         strike = now()
         victim.kill()
         took = await back(seen.load, KEYS, strike, within=TTL_S + 5)
-        done = await asyncio.gather(*calls)
+        done = [await call for call in calls]
         assert {call.reason for call in done if not call.ok} <= {"OUTCOME_UNKNOWN"}
         await seen.streams.reopened()
     print(seen.report(f"old owner killed, all back {took:.2f} s"))
@@ -78,7 +77,8 @@ async def test_the_old_owner_freezes_past_the_limit_of_its_hand_offs(tmp_path: P
         strike = now()
         victim.freeze()
         await back(seen.load, sorted(mine), strike, within=ENDS_S)
-        await asyncio.gather(*calls)
+        for call in calls:
+            await call
         victim.thaw()
         assert await victim.exit_code(LEAVES_S) == 0
         await seen.streams.reopened()
@@ -100,7 +100,7 @@ async def test_the_new_owner_dies_before_it_serves(tmp_path: Path) -> None:
         last = next(worker for worker in running.workers if worker not in (old, next_owner))
         after = await running.placed(1, within=TTL_S + 10)
         assert {after.shards["census", shard][0] for shard in shards} == {last.name}
-        assert all(call.ok for call in await asyncio.gather(*calls))
+        assert all([(await call).ok for call in calls])
         await back(seen.load, KEYS, strike, within=TTL_S + 10)
         await seen.streams.reopened()
     print(seen.report("new owner killed before it serves"))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import Handoff, Owner, ShardTable
-from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region, Release, Wait
+from seedbed.routing import Handoff, Owner, Release, ShardTable
+from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region, Wait
 
 ME, OTHER = Incarnation("me"), Incarnation("other")
 OWNERS = (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from seedbed.ids import Epoch
+from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed_worker.core import session_events as ev
-from seedbed_worker.core.region import Release
 from seedbed_worker.session_wire import LoadSummary, ShardRate, to_seed
 from tests.unit.worker.test_session_core import MS, TTL, member, table, welcome
 

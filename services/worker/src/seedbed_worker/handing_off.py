@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from seedbed.routing import Release
 from seedbed_worker.cells import Exit, Shard
-from seedbed_worker.core.region import Release
 from seedbed_worker.home import Home
 from seedbed_worker.runtime import Runtime
 from seedbed_worker.sweeper import AT_ONCE

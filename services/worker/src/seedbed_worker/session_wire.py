@@ -10,10 +10,10 @@ from google.protobuf.message import DecodeError
 
 from seedbed import tables
 from seedbed.errors import ProtocolError
+from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_events as ev
-from seedbed_worker.core.region import Release
 
 REGISTER = "/seedbed.v1.Cluster/Register"
 

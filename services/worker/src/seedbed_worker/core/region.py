@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from seedbed.ids import NO_EPOCH, NO_GENERATION, Epoch, Generation, Incarnation
-from seedbed.routing import CHUNK, ShardTable
+from seedbed.routing import CHUNK, Release, ShardTable
 
 
 class Admitted(NamedTuple):
@@ -63,14 +63,6 @@ class EpochAhead(NamedTuple):
 
 
 Admission: TypeAlias = Admitted | Refused | Wait | EpochAhead
-
-
-class Release(NamedTuple):
-    """A shard that was handed off in this epoch."""
-
-    type: str
-    shard: int
-    epoch: Epoch
 
 
 class Leaving(NamedTuple):

@@ -10,8 +10,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from seedbed.ids import Epoch, Incarnation
-from seedbed.routing import ShardTable
-from seedbed_worker.core.region import Release
+from seedbed.routing import Release, ShardTable
 
 
 class LeaseState(Enum):
