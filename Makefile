@@ -1,6 +1,6 @@
 # `make up` and `make test` do all set-up by themselves; see README.md.
 .DEFAULT_GOAL := help
-.PHONY: help setup up check test test-etcd-next sim proto bench
+.PHONY: help setup up check test test-etcd-next sim proto bench bench-movement
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 SEEDS ?= 1000
 PROCESS_TESTS := $(addprefix tests/integration/,cluster seed worker)
@@ -43,3 +43,6 @@ proto: setup  ## generated code from the protos
 
 bench: setup  ## the benchmarks' table, also as JSON in benchmarks/results
 	PYTHONPATH=.:tests/protos python -m benchmarks
+
+bench-movement: setup  ## what moving shards costs callers, written to docs/performance.md (half an hour)
+	PYTHONPATH=.:tests/protos python -m benchmarks.movement --docs

@@ -57,6 +57,9 @@ class Plain(Entity, rpc.CensusServicer, durable=False):
         assert self.turn.epoch == 1
         return REPLY
 
+    async def Away(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
+        return REPLY
+
     async def Get(self, request: pb.Person, context: ServicerContext) -> pb.Count:
         return REPLY
 
@@ -132,7 +135,8 @@ async def _measured() -> Figures:
     owner = Owner(NodeId("n"), Incarnation("me"), "127.0.0.1", 1)
     epochs = (Epoch(1),) * SHARDS
     region.observe(
-        [ShardTable("census", 0, SHARDS, Generation(1), (owner,), (1,) * SHARDS, epochs)]
+        [ShardTable("census", 0, SHARDS, Generation(1), (owner,), (1,) * SHARDS, epochs)],
+        clock.now_ns(),
     )
     lease = Lease(Incarnation("me"), HOUR_NS, HOUR_NS // 10)
     lease.sent(1, clock.now_ns())

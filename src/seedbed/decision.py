@@ -6,6 +6,11 @@
 
 A call is repeated after NotHere (nothing ran) as soon as the table is newer than the one it was
 sent by, and at most once after its outcome was lost, if its method says that it may run twice.
+
+An answer under the epoch by which the call was sent counts, also when a newer table has come
+meanwhile. That is linearizable: an owner lets no answer go once it has released its shard, or its
+lease or the hand-off's limit is over, and its successor begins later. So the call began, and had
+its effect, before the successor answered anybody; how long the answer then took is no matter.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ def target(
 ) -> Owner | None:
     """To whom the call may go now; None: it waits.
 
-    `refused` is the generation of the table by which it was sent to one who is not the owner.
+    `refused` is the generation of the newest table that is known not to show the shard's owner.
     """
     if place is None or place.owner is None or place.moving:
         return None
@@ -55,8 +60,7 @@ def after(
 ) -> After:
     """What follows from the outcome of an attempt. `losses`: how many outcomes were lost before.
 
-    An answer from below the epoch by which the call was sent is as good as none (a call is given
-    up when a table with a higher epoch comes, so that is the newest epoch).
+    An answer from below the epoch by which the call was sent is as good as none.
     """
     match outcome:
         case NotHere() | Lost(sent=False) | Failed(reason=Reason.NOT_OWNER):

@@ -7,17 +7,22 @@ stream is in `stream_flight`.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from seedbed.calls import EntityCall, Failed, Lost, NotHere, Outcome, Replied
 from seedbed.decision import After, after, outcome_unknown, waited_in_vain, waits_for_table
 from seedbed.errors import CallError, ProtocolError, Reason
 from seedbed.frames import reply_from_wire
-from seedbed.ids import NO_GENERATION, Generation
 from seedbed.link import Link
 from seedbed.status import failed
 from seedbed.tracing import Kind, Span, Tracer
 from seedbed.v1 import link_pb2
+
+GRACE_NS: Final = 100_000_000
+"""How long after its deadline a worker's own answer to a call is waited for."""
+
+NEVER: Final = 1 << 63
+"""Later than every time in ns."""
 
 
 class Desk(Protocol):
@@ -25,6 +30,10 @@ class Desk(Protocol):
 
     def route(self, flight: Flight) -> None:
         """Send it, or let it wait, or end it."""
+        ...
+
+    def refused(self, call: EntityCall, outcome: Outcome) -> None:
+        """Who was asked is not the owner: the shard's calls wait for another table."""
         ...
 
     def retire(self, flight: Flight) -> None:
@@ -44,13 +53,14 @@ class Flight:
     __slots__ = (
         "_parent",
         "call",
+        "came",
         "credit",
         "desk",
+        "give_up_ns",
         "id",
         "link",
         "losses",
         "read_only",
-        "refused",
         "repeatable",
         "sent",
         "span",
@@ -66,10 +76,13 @@ class Flight:
         self.repeatable = repeatable
         self.read_only = read_only
         self.id = 0
+        self.came = 0
+        """When it came to the router, before or after others; 0 while that does not matter."""
         self.sent = False
         self.link: Link | None = None
         self.tick = 0
-        self.refused: Generation = NO_GENERATION
+        self.give_up_ns = NEVER
+        """The answer of this attempt is waited for until then."""
         self.losses = 0
         self.span: Span | None = None
 
@@ -99,8 +112,25 @@ class Flight:
             self.call.traceparent, self.call.tracestate = self._parent
 
     def lost(self) -> None:
-        """The stream broke, or the shard has another owner by now."""
+        """The stream broke, or an owner that has lost the shard does not answer."""
         self.arrived(Lost(self.sent))
+
+    def give_up_at(self, at_ns: int) -> None:
+        """Who carries it has lost its shard: wait for the answer until then, and drop it."""
+        if not self.sent or at_ns <= self.desk.now_ns():
+            self.give_up()
+        elif at_ns < self.give_up_ns:
+            self.give_up_ns = at_ns
+            deadline_ns = self.call.deadline_ns
+            self.desk.watch(
+                self, min(at_ns, NEVER if deadline_ns is None else deadline_ns + GRACE_NS)
+            )
+
+    def give_up(self) -> None:
+        """No answer comes any more."""
+        if self.link is not None:
+            self.link.drop(self)
+        self.lost()
 
     def replied(self, reply: link_pb2.Reply) -> bool:
         raise NotImplementedError
@@ -144,7 +174,9 @@ class Flight:
             case After.AGAIN:
                 pass
         if waits_for_table(outcome):
-            self.refused = self.call.generation
+            self.desk.refused(self.call, outcome)
+        self.came = self.came or self.id
+        self.give_up_ns = NEVER
         self.desk.retire(self)
         self.desk.route(self)
 

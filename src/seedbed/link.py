@@ -56,6 +56,10 @@ class Passenger(Carried, Protocol):
         """The stream broke, or the Link was closed."""
         ...
 
+    def give_up_at(self, at_ns: int) -> None:
+        """Who carries it has lost its shard: wait for the answer until then, and drop it."""
+        ...
+
 
 class Link:
     """Calls to one incarnation of one worker."""
@@ -77,6 +81,7 @@ class Link:
         self._calls = 0
         self._bytes = 0
         self._closed = False
+        self._when_empty: Callable[[], None] | None = None
         metadata: Metadata = ((ROLE_KEY, role),) if role else ()
         lane = partial(_Lane, connection, address, clock, random, opened, metadata, limits.linger_s)
         self._small, self._large = lane(), lane()
@@ -119,6 +124,11 @@ class Link:
         yield from list(self._small.carried.values())
         yield from list(self._large.carried.values())
 
+    def when_empty(self, empty: Callable[[], None]) -> None:
+        """Call this once, as soon as nothing is on the way (any more)."""
+        self._when_empty = empty
+        self._tell_if_empty()
+
     async def run(self) -> None:
         """Carry, until cancelled."""
         self._small.left = self._large.left = self._left
@@ -135,6 +145,13 @@ class Link:
     def _left(self, size: int) -> None:
         self._calls -= 1
         self._bytes -= size
+        if self._when_empty is not None:
+            self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if not self._calls and self._when_empty is not None:
+            empty, self._when_empty = self._when_empty, None
+            empty()
 
 
 class _Lane:

@@ -1,9 +1,14 @@
-"""A router's Links, one to each owner that was called: made when needed, closed with the owner."""
+"""A router's Links, one to each owner that was called: made when needed, closed with the owner.
+
+An owner that no table names any more has answers on the way: its Link takes no new calls and closes
+with the last passenger's end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container
+from functools import partial
 from random import Random
 
 from seedbed.clock import Clock
@@ -33,6 +38,7 @@ class Links:
         self._opened = opened
         self._role = role
         self._links: dict[Incarnation, tuple[Link, asyncio.Task[None]]] = {}
+        self._leaving: dict[Link, tuple[Incarnation, asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
 
     @property
@@ -51,6 +57,7 @@ class Links:
                     self._group = None
         finally:
             self._links.clear()
+            self._leaving.clear()
 
     def to(self, owner: Owner) -> Link | None:
         """The Link to an owner; None while closed."""
@@ -71,12 +78,23 @@ class Links:
         self._links[owner.incarnation] = (link, self._group.create_task(link.run()))
         return link
 
-    def all(self) -> list[Link]:
-        """All Links there are now."""
-        return [link for link, _ in self._links.values()]
+    def all(self) -> list[tuple[Incarnation, Link]]:
+        """All Links there are now, also those that are to close."""
+        return [
+            *((incarnation, link) for incarnation, (link, _) in self._links.items()),
+            *((incarnation, link) for link, (incarnation, _) in self._leaving.items()),
+        ]
 
-    def close_others(self, owners: Container[Incarnation]) -> None:
-        """Close the Links to all but these; what they still carry is lost."""
+    def close_others(self, owners: Container[Incarnation], at_ns: int) -> None:
+        """Let the Links to all but these close, as soon as they are empty: at this time at the
+        latest, when what they still carry is given up."""
         for incarnation in [known for known in self._links if known not in owners]:
-            _, task = self._links.pop(incarnation)
-            task.cancel()
+            link, task = self._links.pop(incarnation)
+            self._leaving[link] = (incarnation, task)
+            for passenger in link.passengers():
+                passenger.give_up_at(at_ns)
+            link.when_empty(partial(self._close, link))
+
+    def _close(self, link: Link) -> None:
+        _, task = self._leaving.pop(link)
+        task.cancel()

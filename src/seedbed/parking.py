@@ -32,11 +32,11 @@ class _Place:
 
 
 class Parking(Generic[T]):
-    """Waiting items by shard, first in first out. An item is in it at most once."""
+    """Waiting items by shard, in an order that they bring. An item is in it at most once."""
 
     def __init__(self, limits: ParkingLimits) -> None:
         self._limits = limits
-        self._by_shard: dict[tuple[str, int], dict[T, None]] = {}
+        self._by_shard: dict[tuple[str, int], dict[T, int]] = {}
         self._places: dict[T, _Place] = {}
         self._deadlines = Deadlines[T]()
         self._bytes = 0
@@ -59,8 +59,13 @@ class Parking(Generic[T]):
         """When `due` gives something next; None while nothing waits with a deadline."""
         return self._deadlines.next_ns()
 
-    def enter(self, type_: str, shard: int, item: T, *, size: int, due_ns: int | None) -> None:
-        """Let an item wait, until `due_ns` at most. Raises `CallError` when a limit is reached."""
+    def enter(
+        self, type_: str, shard: int, item: T, *, size: int, due_ns: int | None, order: int
+    ) -> None:
+        """Let an item wait, until `due_ns` at most. Raises `CallError` when a limit is reached.
+
+        Those with a lower `order` leave before it, whenever they enter.
+        """
         limits = self._limits
         waiting = self._by_shard.get((type_, shard), {})
         if len(self._places) >= limits.calls:
@@ -68,9 +73,12 @@ class Parking(Generic[T]):
         if self._bytes + size > limits.bytes:
             raise _full(f"{limits.bytes} bytes", "SEEDBED_PARKED_BYTES")
         if len(waiting) >= limits.calls_per_shard:
-            raise _full(f"{limits.calls_per_shard} calls", "SEEDBED_PARKED_CALLS_PER_SHARD")
+            raise _full(
+                f"{limits.calls_per_shard} calls of shard {shard} of {type_}",
+                "SEEDBED_PARKED_CALLS_PER_SHARD",
+            )
         tick = self._deadlines.add(due_ns, item) if due_ns is not None else 0
-        waiting[item] = None
+        waiting[item] = order
         self._by_shard[type_, shard] = waiting
         self._places[item] = _Place(type_, shard, size, tick)
         self._bytes += size
@@ -88,9 +96,14 @@ class Parking(Generic[T]):
         """Shards for which something waits."""
         return list(self._by_shard)
 
+    def waits_for(self, type_: str, shard: int) -> bool:
+        """Something waits for this shard."""
+        return (type_, shard) in self._by_shard
+
     def release(self, type_: str, shard: int) -> list[T]:
-        """Take out all that waits for a shard, in the order in which it came."""
-        items = list(self._by_shard.get((type_, shard), ()))
+        """Take out all that waits for a shard, in its order."""
+        waiting = self._by_shard.get((type_, shard), {})
+        items = sorted(waiting, key=waiting.__getitem__)
         for item in items:
             self.leave(item)
         return items
@@ -114,6 +127,6 @@ class Parking(Generic[T]):
 def _full(limit: str, setting: str) -> CallError:
     return CallError(
         Reason.OVERLOADED,
-        f"{limit} already wait here for a shard's new owner ({setting}); nothing ran",
+        f"{limit} already wait here for a new owner ({setting}); nothing ran",
         retry_after_s=RETRY_S,
     )

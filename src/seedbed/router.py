@@ -11,24 +11,29 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
-from seedbed.calls import EntityCall, Failed, Metadata, Replied
+from seedbed.calls import EntityCall, Failed, Metadata, Outcome, Replied
 from seedbed.clock import Clock
 from seedbed.decision import target
 from seedbed.errors import CallError
-from seedbed.flights import Flight, UnaryFlight
+from seedbed.flights import GRACE_NS, Flight, UnaryFlight
 from seedbed.ids import Epoch, Generation, Incarnation
 from seedbed.link import Link, LinkLimits
 from seedbed.links import Links
 from seedbed.parking import ParkingLimits
+from seedbed.refusals import Refusals
 from seedbed.routing import CHUNK, RouteTable, ShardTable
 from seedbed.stream_flight import StreamFlight
 from seedbed.tracing import NO_TRACER, Tracer
 from seedbed.transport import Transport
-from seedbed.waits import GRACE_NS, Outlook, Waits
+from seedbed.waits import Outlook, Waits
 
 __all__ = ["Outlook", "Router", "RouterLimits", "StreamHooks"]
+
+
+GIVE_UP_NS: Final = 1_000_000_000
+"""How long the answer of an owner is waited for when a newer table names another."""
 
 
 class StreamHooks(Protocol):
@@ -84,6 +89,7 @@ class Router:
         self.now_ns = clock.now_ns
         self._ids = count(1)
         self._routes: dict[tuple[str, int], _Route] = {}
+        self._refusals = Refusals()
         self._links = Links(
             transport,
             clock=clock,
@@ -192,14 +198,17 @@ class Router:
         """Take over newer tables, and move on every call that they concern."""
         changed = self.table.apply(revision, tables, snapshot=snapshot, restored=restored)
         others = unreachable != self._unreachable or without_workers != self._waits.without_workers
+        gone = self._unreachable | unreachable
         self._unreachable = unreachable
         self._waits.without_workers = without_workers
         if not (changed or others or snapshot):
             return
         self._routes.clear()
-        self._give_up_old_owners(changed)
+        self._refusals.forget_older(self.table)
+        patience_ends_ns = self.now_ns() + GIVE_UP_NS
+        self._give_up_old_owners(changed, gone, patience_ends_ns)
         owners = {owner.incarnation for table in self.table.tables() for owner in table.owners}
-        self._links.close_others(owners)
+        self._links.close_others(owners, patience_ends_ns)
         chunks = {(table.type, table.chunk) for table in changed}
         for type_, shard in self._waits.shards():
             if others or (type_, shard // CHUNK) in chunks:
@@ -209,10 +218,10 @@ class Router:
         """Send a flight, let it wait, or end it."""
         call = flight.call
         route = self._routes.get((call.type, call.shard))
-        if route is None or route.link.down or route.generation <= flight.refused:
-            route = self._find_route(flight)
+        if route is None or route.link.down:
+            route = self._find_route(call)
             if route is None:
-                self._waits.park(flight)
+                self._park(flight)
                 return
         call.epoch = route.epoch
         call.generation = route.generation
@@ -228,6 +237,11 @@ class Router:
         flight.link = route.link
         if call.deadline_ns is not None:
             self.watch(flight, call.deadline_ns + GRACE_NS)
+
+    def refused(self, call: EntityCall, outcome: Outcome) -> None:
+        """Who was asked is not the owner: the shard's calls wait for another table."""
+        self._refusals.note(call, outcome)
+        self._routes.pop((call.type, call.shard), None)
 
     def watch(self, flight: Flight, at_ns: int) -> None:
         """Look at the flight again at this time."""
@@ -247,17 +261,26 @@ class Router:
         """Do what is due by the clock now (timers call it; so may the owner of a clock)."""
         self._waits.tick()
 
-    def _find_route(self, flight: Flight) -> _Route | None:
-        call = flight.call
-        place = self.table.place(call.type, call.shard)
-        owner = target(place, refused=flight.refused, unreachable=self._unreachable)
+    def _park(self, flight: Flight) -> None:
+        """Let it wait at the place that its coming gave it: ids rise, and the first one counts."""
+        if not flight.came:
+            flight.came = next(self._ids)
+        self._waits.park(flight)
+
+    def _find_route(self, call: EntityCall) -> _Route | None:
+        key = (call.type, call.shard)
+        if self._waits.waits_for(*key):
+            return None  # nobody overtakes those who wait
+        place = self.table.place(*key)
+        refused = self._refusals.newest(*key)
+        owner = target(place, refused=refused, unreachable=self._unreachable)
         if owner is None or place is None:
             return None
         link = self._links.to(owner)
         if link is None or link.down:
             return None
         route = _Route(place.epoch, place.generation, link)
-        self._routes[call.type, call.shard] = route
+        self._routes[key] = route
         return route
 
     def _link_opened(self, incarnation: Incarnation) -> None:
@@ -266,16 +289,18 @@ class Router:
             if place is not None and place.owner and place.owner.incarnation == incarnation:
                 self._unpark(type_, shard)
 
-    def _give_up_old_owners(self, changed: list[ShardTable]) -> None:
+    def _give_up_old_owners(
+        self, changed: list[ShardTable], gone: frozenset[Incarnation], patience_ends_ns: int
+    ) -> None:
+        """An owner answers all that it has before it releases a shard, so its answer is waited
+        for; but not if it was lost."""
         types = {table.type for table in changed}
-        if not types:
-            return
-        for link in self._links.all():
-            for passenger in link.passengers():
+        for incarnation, link in self._links.all():
+            lost = incarnation in gone
+            for passenger in link.passengers() if types or lost else ():
                 call = passenger.call
-                if call.type in types and self.table.epoch(call.type, call.shard) > call.epoch:
-                    link.drop(passenger)
-                    passenger.lost()
+                if self.table.epoch(call.type, call.shard) > call.epoch:
+                    passenger.give_up_at(0 if lost else patience_ends_ns)
 
     def _unpark(self, type_: str, shard: int) -> None:
         for flight in self._waits.release(type_, shard):

@@ -41,6 +41,14 @@ class Handoff(NamedTuple):
     limit_ms: int
 
 
+class Release(NamedTuple):
+    """An owner's word that it serves a shard no more in this epoch, whatever happens."""
+
+    type: str
+    shard: int
+    epoch: Epoch
+
+
 @dataclass(frozen=True, slots=True)
 class ShardTable:
     """Owners of the shards of one chunk.

@@ -10,7 +10,7 @@ from typing import Final
 from seedbed.calls import EntityCall, Failed, Lost, Metadata, Outcome, Replied
 from seedbed.decision import waits_for_table
 from seedbed.errors import CallError, ProtocolError, Reason
-from seedbed.flights import Desk, Flight
+from seedbed.flights import NEVER, Desk, Flight
 from seedbed.frames import STREAM_CREDIT, metadata_from_wire, reply_from_wire
 from seedbed.status import failed, status_error
 from seedbed.v1 import link_pb2
@@ -78,7 +78,8 @@ class StreamFlight(Flight):
         self._items.append(outcome)
         if len(self._items) == STREAM_CREDIT:
             self._patient_until_ns = self.desk.now_ns() + READER_PATIENCE_NS
-            self.desk.watch(self, min(self._patient_until_ns, self.call.deadline_ns or 1 << 63))
+            deadline_ns = self.call.deadline_ns or NEVER
+            self.desk.watch(self, min(self._patient_until_ns, deadline_ns, self.give_up_ns))
         self._wake()
         return False
 

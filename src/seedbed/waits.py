@@ -12,11 +12,8 @@ from typing import Final, Protocol
 from seedbed.deadlines import TICK_NS, Deadlines
 from seedbed.decision import too_late
 from seedbed.errors import CallError, Reason
-from seedbed.flights import Flight
+from seedbed.flights import GRACE_NS, Flight
 from seedbed.parking import Parking, ParkingLimits
-
-GRACE_NS: Final = 100_000_000
-"""How long after its deadline a worker's own answer to a call is waited for."""
 
 LEAD_NS: Final = 100_000_000
 """A call that waits is answered this long before its deadline (or a tenth of what is left), so
@@ -81,7 +78,12 @@ class Waits:
                     return
         try:
             self._parking.enter(
-                call.type, call.shard, flight, size=len(call.request), due_ns=due_ns
+                call.type,
+                call.shard,
+                flight,
+                size=len(call.request),
+                due_ns=due_ns,
+                order=flight.came,
             )
         except CallError as error:
             flight.refuse(error)
@@ -93,8 +95,13 @@ class Waits:
         """Shards for which something waits."""
         return self._parking.shards()
 
+    def waits_for(self, type_: str, shard: int) -> bool:
+        """Something waits for this shard."""
+        return self._parking.waits_for(type_, shard)
+
     def release(self, type_: str, shard: int) -> list[Flight]:
-        """All that wait for a shard, in their order; they wait no more."""
+        """All that wait for a shard, in the order in which they came to the router; they wait no
+        more."""
         return self._parking.release(type_, shard)
 
     def leave(self, flight: Flight) -> None:
@@ -146,6 +153,9 @@ class Waits:
         deadline_ns = flight.call.deadline_ns
         if deadline_ns is not None and now_ns >= deadline_ns:
             error = too_late(sent=flight.sent or bool(flight.losses))
+        elif now_ns >= flight.give_up_ns:
+            flight.give_up()
+            return
         elif flight.stalled(now_ns):
             error = CallError(Reason.OVERLOADED, "the reader of this stream took nothing for 30 s")
         else:

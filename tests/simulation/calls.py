@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from seedbed.ids import NO_EPOCH, NO_GENERATION, Epoch, Generation
-from tests.simulation.kernel import SECOND, Kernel, Violation
+from tests.simulation.kernel import MS, SECOND, Kernel, Violation
 
 TTL_NS = 4 * SECOND
+HANDOFF_NS = 1_500 * MS
+"""The limit of a hand-off."""
 ATTEMPTS = 40
 """More of them for one call is a hot loop."""
 
@@ -42,7 +44,7 @@ Outcome: TypeAlias = Answered | NotHere | Lost
 Answer: TypeAlias = Callable[[Outcome], None]
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Call:
     number: int
     type: str
@@ -52,9 +54,16 @@ class Call:
     attempt: int = 0
     used: Generation = NO_GENERATION
     epoch: Epoch = NO_EPOCH
+    owner: str = ""
     blocked: Generation = NO_GENERATION
     """A refusal or a broken link says nothing new before a table above this generation."""
     in_flight: bool = False
+    given_up: bool = False
+    """Its shard has moved: the answer is waited for, but not for long."""
+    direct: bool = False
+    """Straight to a worker's own port: it does not wait for the shard's owner."""
+    brief: bool = False
+    """Its turn takes no time to speak of."""
     ended: str = ""
 
     def __str__(self) -> str:

@@ -42,7 +42,7 @@ class Candidacy:
                 self._lease, self._key = lease, f"{ELECTION}{lease}"
                 self._keep(lease)
 
-        seed.ask(enter, entered)
+        seed.client.ask(enter, entered)
 
     def leads(self, entries: Mapping[str, Entry]) -> bool:
         candidates = [key for key in entries if key.startswith(ELECTION)]
@@ -68,4 +68,4 @@ class Candidacy:
             else:
                 self._seed.kernel.after(SECOND, self._seed.process, partial(self._keep, lease))
 
-        self._seed.ask(lambda: self._seed.store.renew(lease, SEED_TTL_NS), kept)
+        self._seed.client.ask(lambda: self._seed.store.renew(lease, SEED_TTL_NS), kept)

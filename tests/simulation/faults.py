@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
+from tests.simulation.changes import Changes
+from tests.simulation.fault import Disturbance, Fault, Hold, Stop
 from tests.simulation.kernel import MS
-from tests.simulation.keys import MEMBERS, SHARDS, VOLATILE, table_key
-from tests.simulation.plans import Fault
+from tests.simulation.keys import MEMBERS, table_key
 from tests.simulation.seed import SimSeed
 from tests.simulation.worker import SimWorker
 
 if TYPE_CHECKING:  # a world has its faults
     from tests.simulation.world import World
-
-Stop: TypeAlias = Literal[
-    "crash worker", "crash seed", "pause worker", "pause loop", "pause seed", "pause own seed",
-    "pause leader",
-]  # fmt: skip
-Hold: TypeAlias = Literal[
-    "cut worker", "hold acks", "hold heartbeats", "cut store", "hold requests", "hold watch",
-    "strand", "mute others",
-]  # fmt: skip
-Disturbance: TypeAlias = Literal["revoke", "break stream", "go elsewhere", "move"]
 
 
 class Faults:
@@ -30,32 +21,31 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._changes = Changes(world)
 
     def inject(self, fault: Fault) -> None:
         """Let this go wrong now."""
         self._world.kernel.log(f"-- {fault}")
         match fault.kind:
             case (
-                "crash worker" | "crash seed" | "pause worker" | "pause loop" | "pause seed"
-                | "pause own seed" | "pause leader"
+                "crash worker" | "crash seed" | "crash leader" | "pause worker" | "pause loop"
+                | "pause seed" | "pause own seed" | "pause leader"
             ) as kind:  # fmt: skip
                 self._stop(kind, fault)
             case (
                 "cut worker" | "hold acks" | "hold heartbeats" | "cut store" | "hold requests"
-                | "hold watch" | "strand" | "mute others"
+                | "hold watch" | "strand" | "mute others" | "cut leader"
             ) as kind:  # fmt: skip
                 self._hold(kind, fault)
-            case "revoke" | "break stream" | "go elsewhere" | "move" as kind:
+            case "revoke" | "break stream" | "go elsewhere" | "restore" | "empty" as kind:
                 self._disturb(kind, fault)
-            case "restore":
-                self._restore(fault.duration_ns)
-            case "empty":
-                self._restore(None)
+            case kind:
+                self._changes.make(kind, fault)
 
     def restart(self, it: SimSeed | SimWorker) -> None:
         """Start what is dead; a seed only once it can know all."""
         process = it.process if isinstance(it, SimSeed) else it.session
-        if process.alive:
+        if process.alive or (isinstance(it, SimWorker) and it not in self._world.workers):
             return
         if isinstance(it, SimSeed) and not self._knows_all():
             self._world.kernel.after(100 * MS, None, partial(self.restart, it))
@@ -64,12 +54,14 @@ class Faults:
 
     def _stop(self, kind: Stop, fault: Fault) -> None:
         world, duration_ns = self._world, fault.duration_ns
-        seed, worker = world.seeds[fault.seed], world.workers[fault.worker]
+        seed, worker = world.seeds[fault.seed], world.chosen(fault)
         match kind:
             case "crash worker":
                 worker.crash()
                 world.kernel.after(duration_ns, None, partial(self.restart, worker))
-            case "crash seed":
+            case "crash seed" | "crash leader":
+                if kind == "crash leader":
+                    seed = world.leader() or seed
                 if self._knows_all():
                     seed.crash()
                 world.kernel.after(duration_ns, None, partial(self.restart, seed))
@@ -87,14 +79,13 @@ class Faults:
                 if own.process.alive:
                     own.pause(duration_ns)
             case "pause leader":
-                for one in world.seeds:
-                    if one.process.alive and one.leading:
-                        one.pause(duration_ns)
+                if (leader := world.leader()) is not None:
+                    leader.pause(duration_ns)
 
     def _hold(self, kind: Hold, fault: Fault) -> None:
         world, duration_ns = self._world, fault.duration_ns
         hold = world.kernel.hold
-        seed, worker = world.seeds[fault.seed], world.workers[fault.worker]
+        seed, worker = world.seeds[fault.seed], world.chosen(fault)
         own = worker.own_seed() or seed
         match kind:
             case "cut worker":
@@ -107,7 +98,9 @@ class Faults:
             case "hold heartbeats":
                 for one in world.seeds:
                     hold(worker.name, one.name, duration_ns)
-            case "cut store":
+            case "cut store" | "cut leader":
+                if kind == "cut leader":
+                    seed = world.leader() or seed
                 hold(seed.name, "store", duration_ns)
                 hold("store", seed.name, duration_ns)
                 hold("store watch", seed.name, duration_ns)
@@ -126,7 +119,7 @@ class Faults:
 
     def _disturb(self, kind: Disturbance, fault: Fault) -> None:
         world = self._world
-        seed, worker = world.seeds[fault.seed], world.workers[fault.worker]
+        seed, worker = world.seeds[fault.seed], world.chosen(fault)
         match kind:
             case "revoke":
                 entry = world.store.entries.get(MEMBERS + worker.node_id)
@@ -137,11 +130,11 @@ class Faults:
                     stream.break_down()
             case "go elsewhere":
                 own = worker.own_seed() or seed
-                own.send_elsewhere(worker.node_id)
-            case "move":
-                for one in world.seeds:
-                    if one.process.alive and one.leading:
-                        one.moves.announce(VOLATILE, world.kernel.between(0, SHARDS))
+                own.attendance.send_elsewhere(worker.node_id)
+            case "restore":
+                self._restore(fault.duration_ns)
+            case "empty":
+                self._restore(None)
 
     def _restore(self, age_ns: int | None) -> None:
         """A backup is older than whatever a seed has yet to see. A second restore comes when all

@@ -14,7 +14,7 @@ VOLATILE, DURABLE = "volatile", "durable"
 SHARDS = 4
 """Of each type."""
 
-MEMBERS, TABLES = "members/", "tables/"
+MEMBERS, TABLES, ORDERS = "members/", "tables/", "orders"
 
 
 def worker_of(entry: Entry) -> Worker | None:

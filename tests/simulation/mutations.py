@@ -17,22 +17,25 @@ from seedbed_worker.core import session_events as ev
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.session import SessionCore, margin_ns
-from tests.simulation import plans
+from tests.simulation import plans_losses
+from tests.simulation.attendance import Attendance
 from tests.simulation.calls import TTL_NS
+from tests.simulation.fault import Plan
 from tests.simulation.kernel import Violation
 from tests.simulation.mutations_restore import (
     NoWaitAfterRestore,
     RecommitAtOnce,
     RecommitWhatWasKnown,
 )
-from tests.simulation.plans import Plan
 from tests.simulation.seed import SimSeed
 from tests.simulation.store import Guard, Value
+from tests.simulation.store_client import StoreClient
+from tests.simulation.turns import Turn, Turns
 from tests.simulation.worker import SimWorker
 from tests.simulation.world import World, play
 
 if TYPE_CHECKING:
-    from tests.simulation.seed import Registered
+    from tests.simulation.member_records import Registered
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +126,13 @@ class LateRenewalRevives(SimWorker):
     session_class = _LateRenewalRevives
 
 
-class NoCheckBeforeReply(SimWorker):
-    def may_reply(self, turn: object) -> bool:
+class _NoCheckBeforeReply(Turns):
+    def may_reply(self, turn: Turn) -> bool:
         return True
+
+
+class NoCheckBeforeReply(SimWorker):
+    turns_class = _NoCheckBeforeReply
 
 
 # Owners.
@@ -154,11 +161,11 @@ class _OwnedByNode(Region):
         super().begin(incarnation)
         again = Region()
         again.begin(incarnation)
-        again.observe(self._renamed(tables))
+        again.observe(self._renamed(tables), 0)
         self.view = again.view
 
-    def observe(self, tables: Iterable[ShardTable]) -> list[ShardTable]:
-        return super().observe(self._renamed(tables))
+    def observe(self, tables: Iterable[ShardTable], now_ns: int) -> list[ShardTable]:
+        return super().observe(self._renamed(tables), now_ns)
 
 
 def _node(incarnation: Incarnation) -> str:
@@ -169,7 +176,7 @@ class OwnedByNode(SimWorker):
     region_class = _OwnedByNode
 
 
-class NoLeaderGuard(SimSeed):
+class _UnguardedClient(StoreClient):
     def write(
         self,
         puts: Mapping[str, tuple[Value, int]],
@@ -179,6 +186,10 @@ class NoLeaderGuard(SimSeed):
     ) -> None:
         tables = any(isinstance(value, ShardTable) for value, _ in puts.values())
         super().write(puts, () if tables else guards, then, deletes)
+
+
+class NoLeaderGuard(SimSeed):
+    client_class = _UnguardedClient
 
 
 # Acknowledgements and marks.
@@ -200,8 +211,12 @@ class _AckFirst(Session):
         return out
 
 
-class AckBeforeRenewal(SimSeed):
+class _AckBeforeRenewal(Attendance):
     session_class = _AckFirst
+
+
+class AckBeforeRenewal(SimSeed):
+    attendance_class = _AckBeforeRenewal
 
 
 class _TablesLater(Session):
@@ -210,8 +225,12 @@ class _TablesLater(Session):
         self._sent_revision = 1 << 62
 
 
-class AckWithoutTables(SimSeed):
+class _AckWithoutTables(Attendance):
     session_class = _TablesLater
+
+
+class AckWithoutTables(SimSeed):
+    attendance_class = _AckWithoutTables
 
 
 class _AcksMarked(Session):
@@ -233,16 +252,24 @@ class _AcksMarked(Session):
         return super()._record(seq, record, table_revision)
 
 
-class AckOfMarked(SimSeed):
+class _AckOfMarked(Attendance):
     session_class = _AcksMarked
 
     def give_up(self, registered: Registered, age_ns: int) -> None:
         self.mark(registered, age_ns)
 
 
-class MarkByLeftStream(SimSeed):
+class AckOfMarked(SimSeed):
+    attendance_class = _AckOfMarked
+
+
+class _MarkByLeftStream(Attendance):
     def marked_stream(self, registered: Registered) -> str | None:
         return None
+
+
+class MarkByLeftStream(SimSeed):
+    attendance_class = _MarkByLeftStream
 
 
 class _AcksLeftStream(Session):
@@ -254,23 +281,31 @@ class _AcksLeftStream(Session):
         return super()._record(seq, record, table_revision)
 
 
-class AckByLeftStream(SimSeed):
+class _AckByLeftStream(Attendance):
     session_class = _AcksLeftStream
 
 
+class AckByLeftStream(SimSeed):
+    attendance_class = _AckByLeftStream
+
+
 MUTATIONS: dict[str, Mutation] = {
-    "no self-fence": Mutation(plans.cut_off, worker_class=NoSelfFence),
-    "no leader guard": Mutation(plans.frozen_leader, seed_class=NoLeaderGuard),
-    "ack before renewal": Mutation(plans.deaf_store, seed_class=AckBeforeRenewal),
-    "late renewal revives": Mutation(plans.slow_acks, worker_class=LateRenewalRevives),
-    "no check before the reply": Mutation(plans.frozen_turn, worker_class=NoCheckBeforeReply),
-    "ownership by node": Mutation(plans.quick_restarts, worker_class=OwnedByNode),
-    "ack without tables": Mutation(plans.moves_unseen, seed_class=AckWithoutTables),
-    "ack of a marked member": Mutation(plans.heard_again, seed_class=AckOfMarked),
-    "mark by a stream left": Mutation(plans.left_stream, seed_class=MarkByLeftStream),
-    "ack by a stream left": Mutation(plans.half_resumed, seed_class=AckByLeftStream),
-    "recommit at once after a restore": Mutation(plans.gone_back, seed_class=RecommitAtOnce),
-    "recommit of what was known": Mutation(plans.gone_back_unseen, seed_class=RecommitWhatWasKnown),
-    "no wait after a restore": Mutation(plans.gone_back, seed_class=NoWaitAfterRestore),
-    "no wait after a loss": Mutation(plans.emptied, seed_class=NoWaitAfterRestore),
+    "no self-fence": Mutation(plans_losses.cut_off, worker_class=NoSelfFence),
+    "no leader guard": Mutation(plans_losses.frozen_leader, seed_class=NoLeaderGuard),
+    "ack before renewal": Mutation(plans_losses.deaf_store, seed_class=AckBeforeRenewal),
+    "late renewal revives": Mutation(plans_losses.slow_acks, worker_class=LateRenewalRevives),
+    "no check before the reply": Mutation(
+        plans_losses.frozen_turn, worker_class=NoCheckBeforeReply
+    ),
+    "ownership by node": Mutation(plans_losses.quick_restarts, worker_class=OwnedByNode),
+    "ack without tables": Mutation(plans_losses.moves_unseen, seed_class=AckWithoutTables),
+    "ack of a marked member": Mutation(plans_losses.heard_again, seed_class=AckOfMarked),
+    "mark by a stream left": Mutation(plans_losses.left_stream, seed_class=MarkByLeftStream),
+    "ack by a stream left": Mutation(plans_losses.half_resumed, seed_class=AckByLeftStream),
+    "recommit at once after a restore": Mutation(plans_losses.gone_back, seed_class=RecommitAtOnce),
+    "recommit of what was known": Mutation(
+        plans_losses.gone_back_unseen, seed_class=RecommitWhatWasKnown
+    ),
+    "no wait after a restore": Mutation(plans_losses.gone_back, seed_class=NoWaitAfterRestore),
+    "no wait after a loss": Mutation(plans_losses.emptied, seed_class=NoWaitAfterRestore),
 }

@@ -1,8 +1,8 @@
 """A store with etcd's semantics: revisions, guarded transactions, leases that end, ordered watches.
 
 Its own timers are exact, and a lease may end up to a second late, as etcd's do. Every table that is
-written passes the check that generations and epochs only rise, also above those of a lost future:
-`restore` puts an earlier state in the place of the present one, or none.
+written is shown to `Movements`. `restore` puts an earlier state in the place of the present one, or
+none.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
+from seedbed.ids import Incarnation
 from seedbed.routing import ShardTable
 from seedbed_seed.core.membership import Worker
-from tests.simulation.kernel import MS, SECOND, Channel, Kernel, Violation
+from seedbed_seed.core.orders import Orders
+from tests.simulation.kernel import MS, SECOND, Channel, Kernel
+from tests.simulation.movements import Movements
 
-Value: TypeAlias = Worker | ShardTable | str
+Value: TypeAlias = Worker | ShardTable | Orders | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,9 @@ class Backup:
 
 
 class Store:
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, movements: Movements) -> None:
         self._kernel = kernel
+        self._movements = movements
         self.revision = 1
         self.life = 0
         """Rises with every restore; nothing sent to one life is carried out by another."""
@@ -72,7 +76,6 @@ class Store:
         self._watches: list[Channel[Update]] = []
         self._broken: list[Channel[Update]] = []
         self._backups: list[Backup] = []
-        self._newest: dict[str, ShardTable] = {}
 
     def watch(self, channel: Channel[Update]) -> None:
         self._list(channel)
@@ -132,8 +135,9 @@ class Store:
             old = self.entries.get(key)
             created = old.create_revision if old is not None else self.revision
             if isinstance(value, ShardTable):
-                _check_rise(self._newest.get(key), value)
-                self._newest[key] = value = replace(value, revision=self.revision)
+                lost = old is None or old.mod_revision <= self._restored_revision
+                self._movements.written(value, self.member, lost=lost)
+                value = replace(value, revision=self.revision)
             changes[key] = self.entries[key] = Entry(value, created, self.revision, lease)
         for key in deletes:
             if self.entries.pop(key, None) is not None:
@@ -146,6 +150,13 @@ class Store:
         created, modified = (entry.create_revision, entry.mod_revision) if entry else (0, 0)
         same = modified == guard.modified if guard.create is None else created == guard.create
         return same == guard.equal
+
+    def member(self, incarnation: Incarnation) -> Worker | None:
+        """Its record, if there is one."""
+        for entry in self.entries.values():
+            if isinstance(entry.value, Worker) and entry.value.incarnation == incarnation:
+                return entry.value
+        return None
 
     def under(self, prefix: str) -> list[Entry]:
         return [entry for key, entry in self.entries.items() if key.startswith(prefix)]
@@ -197,15 +208,3 @@ class Store:
         if channel in self._broken:
             self._broken.remove(channel)
             self._list(channel, restored=True)
-
-
-def _check_rise(old: ShardTable | None, new: ShardTable) -> None:
-    if old is None:
-        return
-    if new.generation <= old.generation:
-        raise Violation(f"generation fell: {old.generation} to {new.generation}")
-    for shard in range(old.first_shard, old.first_shard + len(old.owner)):
-        before, after = old.owner_of(shard), new.owner_of(shard)
-        fell = new.epoch[shard % 1024] < old.epoch[shard % 1024]
-        if fell or (before != after and new.epoch[shard % 1024] == old.epoch[shard % 1024]):
-            raise Violation(f"epoch of shard {shard} did not rise with its owner")

@@ -3,66 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seedbed.ids import Epoch, Generation, Incarnation, NodeId
+from seedbed.ids import Incarnation, NodeId
 from seedbed_worker.core import session_events as ev
-from seedbed_worker.core.lease import Lease
-from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region, Wait
+from seedbed_worker.core.region import Region
 from seedbed_worker.core.seeds import SeedBook
-from seedbed_worker.core.session import Phase, SessionCore
-from tests.simulation.calls import TTL_NS, Answer, Answered, Call, Lost, NotHere
-from tests.simulation.kernel import MS, Channel, Process
+from seedbed_worker.core.session import Phase, SessionCore, margin_ns
+from tests.simulation.calls import HANDOFF_NS, TTL_NS
+from tests.simulation.departure import Departure
+from tests.simulation.kernel import MS, Process
+from tests.simulation.streams import Stream
+from tests.simulation.turns import Turns
 
 if TYPE_CHECKING:  # seed, worker and world know one another
     from tests.simulation.seed import SimSeed
     from tests.simulation.world import World
 
-
-@dataclass(slots=True)
-class Stream:
-    """One Register stream: both ways, and what has become of it at either end."""
-
-    id: str
-    number: int
-    worker: SimWorker
-    seed: SimSeed
-    up: Channel[ev.Hello | ev.ToSeed | None]
-    down: Channel[ev.FromSeed | None]
-    """None is the end of the stream."""
-
-    def break_down(self) -> None:
-        """The connection is lost; both ends are told, each in its own time."""
-        for channel in (self.up, self.down):
-            channel.send(None)
-
-
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    call: Call
-    epoch: Epoch
-    generation: Generation
-    from_seed: bool
-    answer: Answer
-
-
-@dataclass(eq=False, slots=True)
-class _Turn:
-    call: Call
-    admitted: Admitted
-    lease: Lease
-    answer: Answer
-    count: int = 0
-
-
-@dataclass(slots=True)
-class _Entity:
-    """A shard's memory, as one incarnation has it in one epoch."""
-
-    admitted: Admitted
-    count: int = 0
+SLOWEST = (TTL_NS - margin_ns(TTL_NS) + HANDOFF_NS) / (TTL_NS + HANDOFF_NS)
+"""The rate of a worker's clock by which it serves just as long as the coordinator waits: one lease
+is shorter by its margin, and no hand-off is."""
+FASTEST = 1.09
 
 
 class SimWorker:
@@ -70,19 +32,22 @@ class SimWorker:
 
     region_class: type[Region] = Region
     session_class: type[SessionCore] = SessionCore
+    turns_class: type[Turns] = Turns
 
-    def __init__(self, world: World, index: int) -> None:
+    def __init__(self, world: World, index: int, version: str = "") -> None:
         self.world = world
         self.kernel = world.kernel
         self.name = f"worker-{index}"
         self.node_id = NodeId(self.name)
         self.port = 7000 + index
-        # One lease is off by up to its margin, a tenth of the TTL.
-        rate = 0.91 + 0.18 * self.kernel.random.random()
+        self.version = version
+        """Of the application; a process that starts later may have another."""
+        rate = SLOWEST + (FASTEST - SLOWEST) * (0.01 + 0.99 * self.kernel.random.random())
         offset_ns = self.kernel.between(0, 10**15)
         self.session = Process(f"{self.name} session", rate, offset_ns)
         self.loop = Process(f"{self.name} loop", rate, offset_ns)
         self.streams: dict[int, Stream] = {}
+        self.departure: Departure | None = None
         self._ids = 0
 
     # Its life.
@@ -90,9 +55,9 @@ class SimWorker:
     def start(self) -> None:
         self.session.begin()
         self.loop.begin()
-        self.kernel.log(f"{self.name}: starts")
+        self.kernel.log(f"{self.name}: starts {self.version}")
         chance = self.kernel.random.random
-        self.region = self.region_class()
+        self.region = self.region_class(handoff_limit_ns=2 * HANDOFF_NS)
         self.core = self.session_class(
             seeds=SeedBook([seed.name for seed in self.world.seeds], chance),
             region=self.region,
@@ -100,25 +65,38 @@ class SimWorker:
             new_id=self._new_id,
         )
         self.streams = {}
-        self._entities: dict[tuple[str, int], _Entity] = {}
-        self._turns: list[_Turn] = []
-        self._waiting: list[_Waiting] = []
+        self.departure = None
+        self.turns = self.turns_class(self)
         self._wake_at_ns: int | None = None
         self._carry_out(self.core.start(self._session_now()))
 
     def crash(self) -> None:
         if self.session.alive:
             self.kernel.log(f"{self.name}: crashes")
-            self.session.end()
-            self.loop.end()
-            for stream in self.streams.values():
-                stream.up.send(None)
-            self.world.worker_died(self)
+            self._end()
+
+    def terminate(self, then: Callable[[], None]) -> None:
+        """SIGTERM; `then` when the process has ended."""
+        if not self.alive:
+            self.kernel.after(0, None, then)
+            return
+        if self.departure is None:
+            self.departure = Departure(self)
+        self.departure.then.append(then)
 
     def pause(self, duration_ns: int, *processes: Process) -> None:
         for process in processes or (self.session, self.loop):
             self.kernel.log(f"{process.name}: stands still for {duration_ns // MS} ms")
             process.paused_until_ns = self.kernel.now_ns + duration_ns
+
+    def _end(self) -> None:
+        self.session.end()
+        self.loop.end()
+        for stream in self.streams.values():
+            stream.up.send(None)
+        self.world.network.worker_died(self)
+        if self.departure is not None:
+            self.departure.ended()
 
     @property
     def alive(self) -> bool:
@@ -133,9 +111,6 @@ class SimWorker:
         """The seed of its oldest stream: the current one, not one that it is trying."""
         stream = self.streams[min(self.streams)] if self.streams else None
         return stream.seed if stream is not None else None
-
-    def idle(self) -> bool:
-        return not (self._turns or self._waiting)
 
     # The session thread.
 
@@ -154,7 +129,9 @@ class SimWorker:
         for command in commands:
             match command:
                 case ev.Open(number, address, hello):
-                    self.streams[number] = self.world.open_stream(self, number, address, hello)
+                    self.streams[number] = self.world.network.open_stream(
+                        self, number, address, hello
+                    )
                 case ev.Send(number, message):
                     if (stream := self.streams.get(number)) is not None:
                         stream.up.send(message)
@@ -164,9 +141,13 @@ class SimWorker:
                         stream.up.send(None)
                 case ev.TellFenced(incarnation, why):
                     self.kernel.log(f"{self.name}: fenced, {why}")
-                    self._in_loop(partial(self._drop_all, incarnation))
+                    self._in_loop(partial(self.turns.drop_all, incarnation))
                 case ev.TellTables() | ev.TellUp():
-                    self._in_loop(self._region_changed)
+                    self._in_loop(self.turns.region_changed)
+                case ev.TellLeft(farewell):
+                    self.kernel.log(f"{self.name}: exits, {'' if farewell else 'no '}farewell")
+                    self._end()
+                    return
                 case _:
                     self.kernel.log(f"{self.name}: {command}")
         self._set_timer()
@@ -194,99 +175,5 @@ class SimWorker:
         self._ids += 1
         return f"{self.name}.{self.session.life}.{self._ids}"
 
-    # The loop.
-
-    def call(
-        self, call: Call, epoch: Epoch, generation: Generation, answer: Answer, *, from_seed: bool
-    ) -> None:
-        waiting = _Waiting(call, epoch, generation, from_seed, answer)
-        self._consider(waiting)
-        if waiting in self._waiting:
-            self._in_loop(partial(self._give_up, waiting), TTL_NS)
-
-    def _consider(self, waiting: _Waiting) -> None:
-        call, lease = waiting.call, self.core.lease
-        admission = self.region.admit(
-            call.type, call.shard, waiting.epoch, waiting.generation, from_seed=waiting.from_seed
-        )
-        known = self.region.generation(call.type, call.shard)
-        match admission:
-            case Refused(generation):
-                waiting.answer(NotHere(generation))
-            case Admitted() if not (lease is not None and lease.valid(self._now())):
-                waiting.answer(NotHere(known))
-            case Admitted() if lease is not None and lease.attached:
-                turn = _Turn(call, admission, lease, waiting.answer)
-                self._turns.append(turn)
-                self._later(self._take, turn, self.kernel.between(0, 2 * MS))
-            case Admitted() | Wait() | EpochAhead():
-                self._waiting.append(waiting)
-
-    def _take(self, turn: _Turn) -> None:
-        """The turn begins: its effect, and then whatever takes it so long."""
-        call, admitted = turn.call, turn.admitted
-        owned = self.region.owned(call.type, call.shard) == admitted.epoch
-        if not (owned and turn.lease.valid(self._now())):
-            self._turns.remove(turn)
-            turn.answer(NotHere(self.region.generation(call.type, call.shard)))
-            return
-        entity = self._entities.get((call.type, call.shard))
-        if entity is None or entity.admitted != admitted:
-            entity = self._entities[call.type, call.shard] = _Entity(admitted)
-        entity.count += 1
-        turn.count = entity.count
-        long = self.kernel.random.random() < 0.15
-        self._later(self._finish, turn, self.kernel.between(0, TTL_NS // 2 if long else 5 * MS))
-
-    def _finish(self, turn: _Turn) -> None:
-        self._turns.remove(turn)
-        if not self.may_reply(turn):
-            turn.answer(Lost())
-            return
-        self.world.referee.decided(turn.call, turn.admitted.epoch)
-        leave = partial(turn.answer, Answered(turn.admitted.epoch, turn.count))
-        self._in_loop(leave, self.kernel.between(0, MS))
-
-    def may_reply(self, turn: _Turn) -> bool:
-        """The last look before an answer that no journal has recorded leaves."""
-        call, admitted = turn.call, turn.admitted
-        return turn.lease.valid(self._now()) and self.region.may_reply(
-            admitted.incarnation, call.type, call.shard, admitted.epoch
-        )
-
-    def _region_changed(self) -> None:
-        for (type_, shard), entity in list(self._entities.items()):
-            if self.region.owned(type_, shard) != entity.admitted.epoch:
-                del self._entities[type_, shard]
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            self._consider(one)
-
-    def _drop_all(self, incarnation: Incarnation) -> None:
-        self._entities.clear()
-        turns, self._turns = self._turns, []
-        for turn in turns:
-            turn.answer(Lost())
-        self._region_changed()
-        self.kernel.after(
-            self.kernel.between(0, MS), self.session, lambda: self.feed(ev.Dropped(incarnation))
-        )
-
-    def _give_up(self, waiting: _Waiting) -> None:
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-            call = waiting.call
-            waiting.answer(NotHere(self.region.generation(call.type, call.shard)))
-
-    def _later(self, step: Callable[[_Turn], None], turn: _Turn, delay_ns: int) -> None:
-        def run() -> None:
-            if turn in self._turns:
-                step(turn)
-
-        self._in_loop(run, delay_ns)
-
-    def _in_loop(self, action: Callable[[], None], delay_ns: int = 0) -> None:
-        self.kernel.after(delay_ns, self.loop, action)
-
-    def _now(self) -> int:
-        return self.loop.local(self.kernel.now_ns)
+    def _in_loop(self, action: Callable[[], None]) -> None:
+        self.kernel.after(0, self.loop, action)

@@ -29,6 +29,13 @@ class Census(Entity[Tally], rpc.CensusServicer, durable=False):
         self.save()
         return self.tally()
 
+    async def Away(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
+        async with self.outside():
+            await asyncio.sleep(request.pause_ms / 1000)
+        self.state.count += 1
+        self.save()
+        return self.tally()
+
     async def Get(self, request: pb.Person, context: ServicerContext) -> pb.Count:
         return self.tally()
 

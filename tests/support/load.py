@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
@@ -16,10 +17,13 @@ from census.v1 import census_pb2_grpc as rpc
 from seedbed import reason
 from tests.support.waiting import until
 
+Dial: TypeAlias = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]
+"""From an entry to a channel: a plain one, or `seedbed.Client`."""
+
 
 @dataclass(frozen=True)
 class Call:
-    """One call and its end; times are of the event loop, in seconds."""
+    """One call and its end; times are of the event loop, in seconds (CLOCK_MONOTONIC)."""
 
     key: str
     sent: float
@@ -30,6 +34,7 @@ class Call:
     epoch: int = 0
     worker: str = ""
     text: str = ""
+    number: int = 0
 
     @property
     def took(self) -> float:
@@ -84,30 +89,41 @@ class Load:
         )
 
 
-async def add(stub: rpc.CensusAsyncStub, key: str, timeout: float) -> Call:
-    """One recorded call of `Add`."""
+async def add(stub: rpc.CensusAsyncStub, key: str, timeout: float, number: int = 0) -> Call:
+    """One recorded call of `Add`; `number` names it in what the entity reports."""
     time = asyncio.get_running_loop().time
     sent = time()
     try:
-        reply = await stub.Add(pb.Person(name=key), timeout=timeout)
+        reply = await stub.Add(pb.Person(name=key, number=number), timeout=timeout)
     except grpc.aio.AioRpcError as error:
         text = error.details() or ""
-        return Call(key, sent, time(), error.code(), reason(error), text=text)
-    return Call(key, sent, time(), grpc.StatusCode.OK, "", reply.count, reply.epoch, reply.worker)
+        return Call(key, sent, time(), error.code(), reason(error), text=text, number=number)
+    return Call(
+        *(key, sent, time(), grpc.StatusCode.OK, "", reply.count, reply.epoch, reply.worker),
+        number=number,
+    )
 
 
 @asynccontextmanager
 async def load(
-    entries: Sequence[str], keys: Sequence[str], *, per_s: float = 200.0, timeout: float = 5.0
+    entries: Sequence[str],
+    keys: Sequence[str],
+    *,
+    per_s: float = 200.0,
+    timeout: float = 5.0,
+    dial: Dial = grpc.aio.insecure_channel,
 ) -> AsyncGenerator[Load, None]:
-    """Call the keys in turn through the entries in turn until the scope ends."""
+    """Call the keys in turn through the entries in turn until the scope ends.
+
+    Each entry is dialled once; each call has a number of its own, from 1 on.
+    """
     record = Load()
-    channels = [grpc.aio.insecure_channel(entry) for entry in entries]
-    stubs: list[rpc.CensusAsyncStub] = [rpc.CensusStub(channel) for channel in channels]
+    stubs: list[rpc.CensusAsyncStub] = []
 
     async def one(number: int) -> None:
-        stub = stubs[number % len(stubs)]
-        record.calls.append(await add(stub, keys[number % len(keys)], timeout))
+        # Not by the number alone: else each key would always take the same entry.
+        stub = stubs[(number + number // len(keys)) % len(stubs)]
+        record.calls.append(await add(stub, keys[number % len(keys)], timeout, number + 1))
 
     async def drive(calls: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
@@ -119,16 +135,16 @@ async def load(
                 number += 1
             await asyncio.sleep(1 / per_s)
 
-    try:
+    async with AsyncExitStack() as channels:
+        for entry in entries:
+            channel = await channels.enter_async_context(dial(entry))
+            stubs.append(rpc.CensusStub(channel))
         async with asyncio.TaskGroup() as calls:
             driver = calls.create_task(drive(calls))
             try:
                 yield record
             finally:
                 driver.cancel()
-    finally:
-        for channel in channels:
-            await channel.close()
 
 
 async def warm(record: Load, keys: Sequence[str]) -> None:
@@ -150,14 +166,13 @@ async def back(record: Load, keys: Sequence[str], strike: float, *, within: floa
     return record.back_after(strike, keys)
 
 
-def check_calls(record: Load, timeout: float) -> None:
+REFUSALS = frozenset({"MOVING", "NO_WORKERS", "OUTCOME_UNKNOWN", "DEADLINE"})
+
+
+def check_calls(record: Load, timeout: float, reasons: Container[str] = REFUSALS) -> None:
     """No call outlived its deadline, and every refusal has one of the agreed reasons."""
     late = [call for call in record.calls if call.took > timeout + 0.5]
     assert not late, f"past the deadline: {late[0]}"
-    odd = [
-        call
-        for call in record.failed
-        if call.reason not in {"MOVING", "NO_WORKERS", "OUTCOME_UNKNOWN", "DEADLINE"}
-    ]
+    odd = [call for call in record.failed if call.reason not in reasons]
     assert not odd, f"unexpected end: {odd[0]}"
     record.check_single_owner()

@@ -61,6 +61,13 @@ _LIST = (
     ),
     Metric("seedbed_active_entities", "gauge", ("type",), "worker", "entities in memory"),
     Metric("seedbed_running_calls", "gauge", (), "worker", "calls queued or running"),
+    Metric(
+        "seedbed_handoffs_total",
+        "counter",
+        ("end",),
+        "worker",
+        "shards handed off: `released`, or given up at their `limit`",
+    ),
     Metric("seedbed_fenced_total", "counter", (), "worker", "incarnations that fenced themselves"),
     Metric(
         "seedbed_loop_lag_seconds", "gauge", (), "all", "time by which the event loop is late now"

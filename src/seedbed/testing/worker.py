@@ -91,7 +91,7 @@ class KitWorker:
 
     def told(self, tables: Sequence[ShardTable]) -> None:
         """Take over newer tables."""
-        if self._region.observe(tables):
+        if self._region.observe(tables, self._clock.now_ns()):
             self.host.region_changed()
 
     def renew(self, at_ns: int) -> None:

@@ -305,9 +305,9 @@ async def test_draining_then_goodbye_then_farewell() -> None:
     async with fake_seeds(1) as [seed]:
         seed.says_farewell = False
         async with working([seed]) as worker:
-            await worker.session.drain()
-            assert worker.region.draining
-            assert worker.valid(), "running turns still answer"
+            worker.session.drain()
+            await until("draining", lambda: seed.talk.heard_kinds() == ["draining"], within=2)
+            assert worker.valid(), "it serves until its shards are handed off"
             async with asyncio.TaskGroup() as tasks:
                 leaving = tasks.create_task(worker.session.leave(5))
                 said = ["draining", "goodbye"]

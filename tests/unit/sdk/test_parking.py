@@ -17,11 +17,11 @@ def parking(**limits: int) -> Parking[str]:
     return Parking(ParkingLimits(**limits))
 
 
-def test_calls_of_a_shard_leave_in_the_order_in_which_they_came() -> None:
+def test_calls_of_a_shard_leave_in_their_order_whenever_they_entered() -> None:
     waiting = parking()
-    for name in ("a", "b", "c"):
-        waiting.enter("t", 1, name, size=1, due_ns=FAR)
-    waiting.enter("t", 2, "other", size=1, due_ns=FAR)
+    for order, name in ((2, "b"), (3, "c"), (1, "a")):
+        waiting.enter("t", 1, name, size=1, due_ns=FAR, order=order)
+    waiting.enter("t", 2, "other", size=1, due_ns=FAR, order=0)
     assert waiting.release("t", 1) == ["a", "b", "c"]
     assert waiting.release("t", 1) == []
     assert waiting.shards() == [("t", 2)]
@@ -38,10 +38,10 @@ def test_calls_of_a_shard_leave_in_the_order_in_which_they_came() -> None:
 )
 def test_a_full_place_refuses_and_names_the_setting(limits: dict[str, int], setting: str) -> None:
     waiting = parking(**limits)
-    waiting.enter("t", 1, "a", size=10, due_ns=FAR)
-    waiting.enter("t", 1, "b", size=10, due_ns=FAR)
+    waiting.enter("t", 1, "a", size=10, due_ns=FAR, order=0)
+    waiting.enter("t", 1, "b", size=10, due_ns=FAR, order=0)
     with pytest.raises(CallError) as caught:
-        waiting.enter("t", 1, "c", size=10, due_ns=FAR)
+        waiting.enter("t", 1, "c", size=10, due_ns=FAR, order=0)
     assert caught.value.reason is Reason.OVERLOADED
     assert f"({setting})" in caught.value.message
     assert caught.value.retry_after_s
@@ -50,14 +50,14 @@ def test_a_full_place_refuses_and_names_the_setting(limits: dict[str, int], sett
 
 def test_one_full_shard_leaves_room_for_others() -> None:
     waiting = parking(calls_per_shard=1)
-    waiting.enter("t", 1, "a", size=0, due_ns=FAR)
-    waiting.enter("t", 2, "b", size=0, due_ns=FAR)
+    waiting.enter("t", 1, "a", size=0, due_ns=FAR, order=0)
+    waiting.enter("t", 2, "b", size=0, due_ns=FAR, order=0)
     assert len(waiting) == 2
 
 
 def test_who_has_left_is_neither_released_nor_due() -> None:
     waiting = parking()
-    waiting.enter("t", 1, "a", size=5, due_ns=0)
+    waiting.enter("t", 1, "a", size=5, due_ns=0, order=0)
     assert waiting.leave("a")
     assert not waiting.leave("a")
     assert waiting.due(FAR) == []
@@ -67,8 +67,8 @@ def test_who_has_left_is_neither_released_nor_due() -> None:
 
 def test_what_is_due_leaves_and_what_has_no_deadline_stays() -> None:
     waiting = parking()
-    waiting.enter("t", 1, "soon", size=1, due_ns=10)
-    waiting.enter("t", 1, "never", size=1, due_ns=None)
+    waiting.enter("t", 1, "soon", size=1, due_ns=10, order=0)
+    waiting.enter("t", 1, "never", size=1, due_ns=None, order=0)
     assert waiting.due(10 + 2 * TICK_NS) == ["soon"]
     assert waiting.release("t", 1) == ["never"]
 
@@ -92,7 +92,7 @@ def test_counts_agree_with_what_waits(steps: list[tuple[str, int, int]]) -> None
             case "enter" if number not in model:
                 due = now + number * TICK_NS
                 try:
-                    waiting.enter("t", shard, number, size=number, due_ns=due)
+                    waiting.enter("t", shard, number, size=number, due_ns=due, order=0)
                 except CallError:
                     same = sum(1 for s, _, _ in model.values() if s == shard)
                     size = sum(z for _, z, _ in model.values())

@@ -4,150 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 
 import pytest
 
-from seedbed.calls import EntityCall, Failed, NotHere, Replied
+from seedbed.calls import Failed, NotHere, Replied
 from seedbed.errors import Reason
 from seedbed.frames import STREAM_CREDIT
-from seedbed.ids import Epoch, Generation, Incarnation, NodeId
+from seedbed.ids import Epoch
 from seedbed.link import LinkLimits
 from seedbed.parking import ParkingLimits
-from seedbed.router import Router, RouterLimits
-from seedbed.routing import Handoff, Owner, RouteTable, ShardTable
+from seedbed.router import RouterLimits
 from seedbed.status import reason_of
 from seedbed.transport import StatusError
 from tests.support.waiting import until
-from tests.unit.sdk.fake_network import FakeNetwork, FakeWorker, ManualClock, echo, silence
-
-WITHIN = 5.0
-SHARDS = 8
-
-
-@dataclass
-class Bed:
-    """A router, two workers at one address each, and the tables that the test gives out."""
-
-    router: Router
-    clock: ManualClock
-    a: FakeWorker
-    b: FakeWorker
-    revision: int = 0
-    generation: int = 10
-    unreachable: frozenset[Incarnation] = field(default_factory=frozenset[Incarnation])
-    tasks: asyncio.TaskGroup | None = None
-
-    def place(
-        self,
-        *owners: str,
-        epoch: int | None = None,
-        epochs: tuple[int, ...] = (),
-        moving: bool = False,
-    ) -> None:
-        """Give all shards to these owners in turn, in a newer table; none: to nobody."""
-        self.generation += 1
-        self.revision += 1
-        known = tuple(
-            Owner(NodeId(name), Incarnation(f"{name}-1"), name, 1) for name in dict.fromkeys(owners)
-        )
-        given = epochs or (epoch if epoch is not None else self.generation,)
-        index = {owner.node_id: n for n, owner in enumerate(known, 1)}
-        table = ShardTable(
-            "t",
-            0,
-            SHARDS,
-            Generation(self.generation),
-            known,
-            tuple(
-                index[NodeId(owners[shard % len(owners)])] if owners else 0
-                for shard in range(SHARDS)
-            ),
-            tuple(Epoch(given[shard % len(given)]) for shard in range(SHARDS)),
-            {s: Handoff(Incarnation("b-1"), 10_000) for s in range(SHARDS)} if moving else {},
-        )
-        self._changed(table)
-
-    def silent(self, *names: str) -> None:
-        """Say which owners are unreachable."""
-        self.unreachable = frozenset(Incarnation(f"{name}-1") for name in names)
-        self._changed()
-
-    def without_workers(self) -> None:
-        self.router.routes_changed(
-            self.revision,
-            [],
-            snapshot=False,
-            unreachable=frozenset(),
-            without_workers=frozenset({"t"}),
-        )
-
-    def call(self, *, timeout: float | None = 5.0, shard: int = 1) -> EntityCall:
-        deadline_ns = None if timeout is None else self.clock.now_ns() + int(timeout * 1e9)
-        return EntityCall("/p.S/M", "t", "k", shard, b"payload", deadline_ns, request_id="id-1")
-
-    def start(
-        self, call: EntityCall | None = None, *, repeatable: bool = True, read_only: bool = False
-    ) -> asyncio.Task[Replied | Failed]:
-        assert self.tasks is not None
-        coroutine = self.router.unary(
-            call or self.call(), repeatable=repeatable, read_only=read_only
-        )
-        return self.tasks.create_task(coroutine)
-
-    async def sent(self, worker: FakeWorker, calls: int = 1) -> None:
-        await until(f"{calls} calls have reached it", lambda: len(worker.calls) >= calls, within=5)
-
-    async def parked(self, calls: int = 1) -> None:
-        await until(f"{calls} calls wait", lambda: self.router.parked == calls, within=5)
-
-    def _changed(self, *tables: ShardTable) -> None:
-        self.router.routes_changed(
-            self.revision,
-            tables,
-            snapshot=False,
-            unreachable=self.unreachable,
-            without_workers=frozenset(),
-        )
-
-
-class Later:
-    """An outlook: every shard without an owner gets one in this time."""
-
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds = seconds
-
-    def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002
-        return self.seconds
-
-
-@contextlib.asynccontextmanager
-async def bed(
-    *, limits: RouterLimits | None = None, outlook: Later | None = None
-) -> AsyncGenerator[Bed]:
-    clock = ManualClock()
-    network = FakeNetwork()
-    workers = [FakeWorker(clock), FakeWorker(clock)]
-    network.workers = {"a:1": workers[0], "b:1": workers[1]}
-    router = Router(
-        transport=network,
-        clock=clock,
-        node="here",
-        limits=limits or RouterLimits(),
-        table=RouteTable(),
-        outlook=outlook,
-    )
-    async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as group:
-        running = group.create_task(router.run())
-        await asyncio.sleep(0)
-        yield Bed(router, clock, workers[0], workers[1], tasks=group)
-        running.cancel()
-
-
-def reason(outcome: Replied | Failed) -> Reason | None:
-    assert isinstance(outcome, Failed)
-    return outcome.reason
+from tests.unit.sdk.fake_network import echo, silence
+from tests.unit.sdk.router_bed import Later, bed, collect, reason
 
 
 async def test_a_call_goes_to_the_owner_of_its_shard_by_the_newest_table() -> None:
@@ -194,19 +66,9 @@ async def test_calls_that_waited_arrive_in_their_order() -> None:
         assert [call.key for call in it.a.calls] == ["k0", "k1", "k2", "k3", "k4"]
 
 
-async def test_a_shard_in_hand_off_lets_its_calls_wait() -> None:
-    async with bed() as it:
-        it.place("a", moving=True)
-        outcome = it.start()
-        await it.parked()
-        it.place("b")
-        assert isinstance(await outcome, Replied)
-        assert not it.a.calls
-
-
 async def test_a_refused_call_is_not_repeated_before_there_is_a_newer_table() -> None:
     async with bed() as it:
-        it.a.answer = lambda _: NotHere(Generation(99))
+        it.a.answer = lambda call: NotHere(call.generation)
         it.place("a")
         outcome = it.start(repeatable=False)
         await it.sent(it.a)
@@ -282,12 +144,14 @@ async def test_the_loss_of_one_worker_does_not_touch_the_calls_of_another() -> N
         assert await kept == Replied(b"kept", Epoch(11))
 
 
-async def test_a_new_owner_ends_the_wait_for_the_old_one() -> None:
+async def test_a_new_owner_ends_the_wait_for_one_that_is_lost() -> None:
     async with bed() as it:
         it.a.answer = silence
         it.place("a")
         repeated, unknown = it.start(), it.start(repeatable=False)
         await it.sent(it.a, 2)
+        it.silent("a")
+        it.unreachable = frozenset()  # those that no table names are not told any more
         it.place("b")
         assert isinstance(await repeated, Replied)
         assert reason(await unknown) is Reason.OUTCOME_UNKNOWN
@@ -474,10 +338,6 @@ async def test_a_stream_gives_its_items_and_ends() -> None:
         assert await reading == [b"1", b"2"]
 
 
-async def collect(stream: AsyncIterator[bytes]) -> list[bytes]:
-    return [item async for item in stream]
-
-
 async def test_a_stream_ends_with_the_entitys_status() -> None:
     async with bed() as it:
         it.a.answer = lambda call: Failed(9, "closed", epoch=call.epoch)
@@ -516,33 +376,6 @@ async def test_more_items_than_credit_break_the_link() -> None:
         await until("the stream has ended", lambda: flight.ended is not None, within=5)
         assert isinstance(flight.ended, Failed)
         assert flight.ended.reason is Reason.MOVING
-
-
-async def test_a_stream_that_has_begun_ends_with_moving_when_its_shard_moves() -> None:
-    async with bed() as it:
-        it.a.answer = silence
-        it.place("a")
-        flight = it.router.open_stream(it.call(timeout=None))
-        await it.sent(it.a)
-        it.a.item(it.a.ids[0], b"1", Epoch(11))
-        await flight.first()
-        it.place("b")
-        with pytest.raises(StatusError) as caught:
-            await collect(flight.items())
-        assert reason_of(caught.value.details) is Reason.MOVING
-        assert not it.b.calls
-
-
-async def test_a_stream_that_has_not_begun_begins_again_elsewhere() -> None:
-    async with bed() as it:
-        it.a.answer = silence
-        it.b.answer = lambda call: Failed(0, "", epoch=call.epoch)
-        it.place("a")
-        flight = it.router.open_stream(it.call(timeout=None))
-        await it.sent(it.a)
-        it.place("b")
-        assert await collect(flight.items()) == []
-        assert len(it.b.calls) == 1
 
 
 async def test_a_reader_that_goes_away_ends_the_stream_at_the_worker() -> None:
@@ -588,29 +421,6 @@ async def test_a_streams_deadline_ends_it() -> None:
         await until("the stream has ended", lambda: flight.ended is not None, within=5)
         assert isinstance(flight.ended, Failed)
         assert flight.ended.reason is Reason.DEADLINE
-
-
-async def test_a_shard_that_moves_leaves_its_old_owner_whose_other_shards_stay() -> None:
-    async with bed() as it:
-        it.a.answer = it.b.answer = silence
-        it.place("a", epoch=5)
-        moved = it.start(it.call(shard=1), repeatable=False)
-        kept = it.start(it.call(shard=0), repeatable=False)
-        await it.sent(it.a, 2)
-        it.place("a", "b", epochs=(5, 6))
-        assert reason(await moved) is Reason.OUTCOME_UNKNOWN
-        await until("the worker is told", lambda: it.a.cancelled == it.a.ids[:1], within=5)
-        it.a.reply(it.a.ids[1], Replied(b"kept", Epoch(5)))
-        assert await kept == Replied(b"kept", Epoch(5))
-
-
-async def test_the_link_to_a_worker_that_owns_nothing_any_more_is_closed() -> None:
-    async with bed() as it:
-        it.place("a")
-        await it.start()
-        assert len(it.a.streams) == 1
-        it.place("b")
-        await until("it is closed", lambda: not it.a.streams, within=5)
 
 
 async def test_an_item_from_an_older_epoch_ends_the_stream() -> None:

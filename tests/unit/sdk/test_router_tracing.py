@@ -12,7 +12,7 @@ from seedbed.calls import NotHere, Replied
 from seedbed.ids import Generation
 from seedbed.tracing import Attribute, Kind, Span, sampled
 from tests.unit.sdk.fake_network import silence
-from tests.unit.sdk.test_router import bed
+from tests.unit.sdk.router_bed import bed
 
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypedDict, Unpack
 
 from seedbed.ids import Incarnation, NodeId
-from seedbed.routing import CHUNK, ShardTable
+from seedbed.routing import CHUNK, Release, ShardTable
 from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import (
     ContractSeen,
@@ -25,7 +25,7 @@ from seedbed_seed.core.decisions import (
     WorkerGone,
     WorkerSeen,
 )
-from seedbed_seed.core.membership import Release, Status, Worker
+from seedbed_seed.core.membership import Status, Worker
 from seedbed_seed.core.orders import Orders
 
 MS = 1_000_000

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 
 from seedbed.ids import Epoch, Incarnation, NodeId
-from seedbed.routing import Handoff, Owner, ShardTable
+from seedbed.routing import Handoff, Owner, Release, ShardTable
 from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import (
     Deposed,
@@ -31,7 +31,7 @@ from seedbed_seed.core.decisions import (
     ShardMove,
     TableSeen,
 )
-from seedbed_seed.core.membership import Release, Status, Worker
+from seedbed_seed.core.membership import Status, Worker
 from tests.unit.seed.cluster import LIMIT, SECOND, TTL, Cluster, nodes
 
 Held: TypeAlias = tuple[Incarnation, Release]

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import replace
 
 from seedbed.ids import Epoch, Generation, Incarnation
-from seedbed.routing import CHUNK, Handoff
+from seedbed.routing import CHUNK, Handoff, Release
 from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import Elected
-from seedbed_seed.core.membership import Release, Status
+from seedbed_seed.core.membership import Status
 from tests.unit.seed.cluster import LIMIT, MS, SECOND, TTL, Cluster, nodes
 
 

@@ -282,7 +282,7 @@ class World:
     def place(self, owner: str = "me") -> None:
         """A newer table gives all shards to an owner."""
         self.generation += 1
-        self.region.observe([table(self.generation, owner)])
+        self.region.observe([table(self.generation, owner)], self.clock.now_ns())
 
     def rejoin(self, name: str) -> None:
         """Serve as another incarnation, to which the newest table gives all shards."""
@@ -373,7 +373,7 @@ async def world(
     GATES.clear()
     clock, region = FakeClock(), Region()
     region.begin(ME)
-    region.observe([table(1, "me")])
+    region.observe([table(1, "me")], clock.now_ns())
     lease = new_lease(clock)
     metrics = NoMetrics()
     seen: list[tuple[str, int, int]] = []

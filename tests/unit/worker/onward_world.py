@@ -225,7 +225,7 @@ async def net(
         for name in names:
             region = Region()
             region.begin(Incarnation(name))
-            region.observe([table])
+            region.observe([table], 0)
             host = Host(
                 hosted=[host_class(Scripted)],
                 region=region,

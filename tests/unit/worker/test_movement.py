@@ -70,7 +70,7 @@ async def test_a_new_epoch_that_the_loop_has_not_heard_of_starts_fresh_too() -> 
 async def test_a_newer_table_with_the_same_owner_and_epoch_changes_nothing() -> None:
     async with world() as w:
         await w.write()
-        w.region.observe([replace(table(1, "me"), generation=Generation(9))])
+        w.region.observe([replace(table(1, "me"), generation=Generation(9))], 0)
         w.host.region_changed()
         assert (await w.write()).total == 2
 

@@ -143,7 +143,8 @@ async def test_one_entity_calls_ten_thousand_with_only_so_many_under_way() -> No
 
 
 def links(it: Net) -> list[Link]:
-    return it.nodes[0].onward.session.router._links.all()  # pyright: ignore[reportPrivateUsage]
+    router = it.nodes[0].onward.session.router
+    return [link for _, link in router._links.all()]  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_calls_in_line_end_with_their_own_deadline_and_are_skipped_if_given_up() -> None:

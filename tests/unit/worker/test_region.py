@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import Handoff, Owner, ShardTable
+from seedbed.routing import Handoff, Owner, Release, ShardTable
 from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region, Wait
 
 ME, OTHER = Incarnation("me"), Incarnation("other")
@@ -39,7 +39,7 @@ def table(
 def region(*tables: ShardTable) -> Region:
     it = Region()
     it.begin(ME)
-    it.observe(tables)
+    it.observe(tables, 0)
     return it
 
 
@@ -94,7 +94,7 @@ def test_a_fenced_incarnation_admits_and_answers_nothing_for_ever() -> None:
     assert it.incarnation is None
     assert admit(it, 0) == Refused(Generation(10))
     assert not it.may_reply(ME, "t", 0, Epoch(10))
-    it.observe([table(11, [MINE], [11])])
+    it.observe([table(11, [MINE], [11])], 0)
     assert not it.may_reply(ME, "t", 0, Epoch(11))
     with pytest.raises(ValueError, match="fenced for ever"):
         it.begin(ME)
@@ -111,35 +111,76 @@ def test_a_new_incarnation_owns_nothing_of_its_predecessor() -> None:
 def test_no_answer_of_an_epoch_that_is_over() -> None:
     it = region(table(10, [MINE], [10]))
     assert it.may_reply(ME, "t", 0, Epoch(10))
-    it.observe([table(11, [MINE], [11])])
+    it.observe([table(11, [MINE], [11])], 0)
     assert not it.may_reply(ME, "t", 0, Epoch(10))
-    it.observe([table(12, [ITS], [12])])
+    it.observe([table(12, [ITS], [12])], 0)
     assert not it.may_reply(ME, "t", 0, Epoch(11))
     assert not it.may_reply(OTHER, "t", 0, Epoch(12))
 
 
-def test_a_shard_that_is_being_handed_off_admits_and_answers_nothing() -> None:
-    it = region(table(10, [MINE, MINE], [10, 10], {0: Handoff(OTHER, 10_000)}))
+LEAVING = {0: Handoff(OTHER, 10_000)}
+LIMIT_NS = 10_000_000_000
+
+
+def test_a_shard_in_hand_off_admits_nothing_and_answers_until_its_limit() -> None:
+    it = region(table(10, [MINE, MINE], [10, 10], LEAVING))
     assert admit(it, 0) == Refused(Generation(10))
-    assert not it.may_reply(ME, "t", 0, Epoch(10))
-    assert it.owned("t", 1) == 10
+    assert it.may_reply(ME, "t", 0, Epoch(10))
+    assert it.owned("t", 0) == it.owned("t", 1) == 10
+    assert it.limit_ns("t", 0) == LIMIT_NS
+    assert it.limit_ns("t", 1) is None
+    assert admit(it, 1) == Admitted(Epoch(10), ME)
+
+
+def test_a_later_table_does_not_prolong_a_hand_off_of_the_same_epoch() -> None:
+    it = region(table(10, [MINE], [10], LEAVING))
+    it.observe([table(11, [MINE], [10], LEAVING)], LIMIT_NS // 2)
+    assert it.limit_ns("t", 0) == LIMIT_NS
+    it.observe([table(12, [MINE], [12], LEAVING)], LIMIT_NS // 2)
+    assert it.limit_ns("t", 0) == LIMIT_NS // 2 + LIMIT_NS
+
+
+def test_a_workers_own_limit_only_shortens_the_tables() -> None:
+    for own_ns, limit_ns in ((LIMIT_NS // 4, LIMIT_NS // 4), (4 * LIMIT_NS, LIMIT_NS)):
+        it = Region(own_ns)
+        it.begin(ME)
+        it.observe([table(10, [MINE], [10], LEAVING)], 0)
+        assert it.limit_ns("t", 0) == limit_ns
+
+
+def test_a_released_shard_is_never_served_again_in_its_epoch() -> None:
+    it = region(table(10, [MINE], [10], LEAVING))
+    release = Release("t", 0, Epoch(10))
+    it.release([release])
+    for generation, handoffs in ((11, LEAVING), (12, {})):
+        assert it.owned("t", 0) == 0
+        assert not it.may_reply(ME, "t", 0, Epoch(10))
+        assert admit(it, 0, generation=generation - 1) == Refused(Generation(generation - 1))
+        assert it.released() == (release,)
+        assert it.owns_any()
+        it.observe([table(generation, [MINE], [10], handoffs)], 0)
+    it.observe([table(13, [ITS], [13])], 0)
+    assert it.released() == ()
+    assert not it.owns_any()
+    it.observe([table(14, [MINE], [14])], 0)
+    assert admit(it, 0) == Admitted(Epoch(14), ME)
 
 
 def test_an_older_table_changes_nothing() -> None:
     it = region(table(10, [ITS], [10]))
-    assert it.observe([table(9, [MINE], [9]), table(10, [MINE], [10])]) == []
+    assert it.observe([table(9, [MINE], [9]), table(10, [MINE], [10])], 0) == []
     assert admit(it, 0) == Refused(Generation(10))
 
 
 def test_observe_tells_what_changed() -> None:
     new = table(11, [MINE], [11])
-    assert region(table(10, [ITS], [10])).observe([new]) == [new]
+    assert region(table(10, [ITS], [10])).observe([new], 0) == [new]
 
 
 def test_a_reader_keeps_one_whole_view() -> None:
     it = region(table(10, [MINE], [10]))
     view = it.view
-    it.observe([table(11, [ITS], [11])])
+    it.observe([table(11, [ITS], [11])], 0)
     assert view.tables["t", 0].generation == 10
     assert view.mine["t", 0] == (Admitted(Epoch(10), ME),)
     assert it.view is not view
@@ -152,7 +193,20 @@ def test_generations_never_fall_and_only_the_newest_table_counts(
     it = region()
     newest: tuple[int, int] = (0, NONE)
     for generation, owner in seen:
-        it.observe([table(generation, [owner], [generation])])
+        it.observe([table(generation, [owner], [generation])], 0)
         newest = max(newest, (generation, owner), key=lambda one: one[0])
         assert it.generation("t", 0) == newest[0]
         assert it.owned("t", 0) == (newest[0] if newest[1] == MINE else 0)
+
+
+def test_a_hand_off_that_a_newer_table_forgets_goes_on_in_its_epoch() -> None:
+    it = region(table(10, [MINE], [10], {0: Handoff(OTHER, 1000)}))
+    limit_ns = it.limit_ns("t", 0)
+    assert limit_ns is not None
+    it.observe([table(11, [MINE], [10])], limit_ns - 1)
+    assert admit(it, 0) == Refused(Generation(11))
+    it.observe([table(12, [MINE], [10], {0: Handoff(OTHER, 1000)})], limit_ns)
+    assert it.limit_ns("t", 0) == limit_ns
+    it.observe([table(13, [MINE], [13])], limit_ns)
+    assert it.limit_ns("t", 0) is None
+    assert admit(it, 0) == Admitted(Epoch(13), ME)

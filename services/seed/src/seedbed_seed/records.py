@@ -9,8 +9,9 @@ from google.protobuf.message import DecodeError
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import Epoch, Incarnation, NodeId
+from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2, store_pb2
-from seedbed_seed.core.membership import Release, Status, Worker
+from seedbed_seed.core.membership import Status, Worker
 from seedbed_seed.store import Entry
 
 

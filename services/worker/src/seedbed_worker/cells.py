@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from seedbed.entity import AnyEntity
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 class Shard:
     """One ownership of a shard: lost once, lost for ever."""
 
-    __slots__ = ("__weakref__", "epoch", "incarnation", "lease", "lost", "number", "view")
+    __slots__ = (
+        "__weakref__", "calls", "epoch", "exit", "incarnation", "lease", "lost", "number", "view",
+    )  # fmt: skip
 
     def __init__(self, number: int, epoch: Epoch, lease: Lease) -> None:
         self.number = number
@@ -25,6 +28,10 @@ class Shard:
         self.incarnation: Incarnation = lease.incarnation
         self.lease = lease
         self.lost = False
+        self.calls = 0
+        """That stood in line so far."""
+        self.exit: Exit | None = None
+        """Set once it is being handed off: what of it is left."""
         self.view: View | None = None
         """By this view of the region it was ours: as long as there is no other, it still is."""
 
@@ -37,8 +44,37 @@ class Shard:
         if view is not self.view:
             if not region.may_reply(self.incarnation, type_, self.number, self.epoch):
                 return False
-            self.view = view
+            until_ns = region.limit_ns(type_, self.number)
+            if until_ns is None:
+                self.view = view
+            elif until_ns <= now_ns:
+                return False
         return self.incarnation != region.fenced
+
+
+class Exit:
+    """What is left of a shard in hand-off. `changed` is called when that gets less,
+    with the key of the entity that has left (empty: a call has ended)."""
+
+    __slots__ = ("_changed", "entities", "jobs")
+
+    def __init__(self, changed: Callable[[str], None]) -> None:
+        self.jobs: set[Job] = set()
+        self.entities: set[str] = set()
+        self._changed = changed
+
+    def __bool__(self) -> bool:
+        return bool(self.jobs or self.entities)
+
+    def ended(self, job: Job) -> None:
+        """A call of the shard is over."""
+        self.jobs.discard(job)
+        self._changed("")
+
+    def removed(self, key: str) -> None:
+        """An entity of the shard is out of memory."""
+        self.entities.discard(key)
+        self._changed(key)
 
 
 class Cell(Mailbox["Job"]):

@@ -42,6 +42,8 @@ from seedbed_worker.session import Session
 
 log = logging.getLogger(__name__)
 
+LAST_TURNS_NS = 1_000_000_000
+"""What running turns have after a drain that timed out."""
 FAREWELL_S = 2.0
 """How long a seed may take to confirm a goodbye."""
 CLOSE_S = 0.2
@@ -56,7 +58,7 @@ class Worker:
         self.clock = clock = SystemClock()
         self.metrics = Metrics()
         self.lag = LoopLag(clock)
-        self.region = Region()
+        self.region = Region(int(config.handoff_timeout_s * 1e9))
         self.hosted, refusal = _load(factories)
         self.health = WorkerHealth(
             clock=clock,
@@ -75,6 +77,7 @@ class Worker:
             metrics=self.metrics,
             tracer=tracer,
             epoch_seen=self._epoch_seen,
+            released=self._released,
         )
         # Links have no limit of gRPC's: their batches are counted, and entity calls by their port.
         transport = GrpcTransport(
@@ -169,7 +172,7 @@ class Worker:
             region=self.region,
             clock=self.clock,
             events=self,
-            load=LoadMeter(self.clock, counters, lambda: self.host.rt.live).read,
+            load=LoadMeter(self.clock, counters, lambda: self.host.rt.live, self.host.shards).read,
             loop_lag_ns=self.lag.lag_ns,
             loop_stall_limit_ns=int(config.loop_stall_limit_s * 1e9),
             tls=config.tls,
@@ -196,18 +199,27 @@ class Worker:
     # End.
 
     async def _leave(self) -> None:
-        """Drain, fence, say goodbye, and only then close the listener."""
+        """Hand off, end what is left, fence, say goodbye, and only then close the listener."""
         log.info("worker draining", extra={"node": self.config.node_id})
         self.health.draining = True
         self.health.refresh()
         deadline_ns = self.clock.now_ns() + int(self.config.drain_timeout_s * 1e9)
         if self.session is not None:
-            await self.session.drain()
-            await self.host.drain(deadline_ns)
+            self.session.drain()
+            if not await self.host.handed_off(deadline_ns):
+                log.warning("drain timed out", extra={"shards": self.region.shards_owned()})
+            await self.host.drain(max(deadline_ns, self.clock.now_ns() + LAST_TURNS_NS))
             await self.session.leave(FAREWELL_S)
         await self.server.close(CLOSE_S)
         await asyncio.to_thread(self.management.close)
         log.info("worker stopped", extra={"node": self.config.node_id})
+
+    def _released(self, ended: int, late: int) -> None:
+        log.info("shards released", extra={"shards": ended + late, "at_limit": late})
+        self.metrics.counter("seedbed_handoffs_total", "released").add(ended)
+        self.metrics.counter("seedbed_handoffs_total", "limit").add(late)
+        if self.session is not None:
+            self.session.releases_changed()
 
     def _epoch_seen(self, type_: str, shard: int, epoch: Epoch) -> None:
         if self.session is not None:

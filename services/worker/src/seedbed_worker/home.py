@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
+from seedbed.ids import Epoch
 from seedbed_worker.activation import Departure, make
 from seedbed_worker.cells import Cell, Shard
 from seedbed_worker.core.lease import Lease
@@ -68,6 +69,9 @@ class Home(Lines):
             self.rt.live -= 1
             raise
         cell.entity = self.entities[cell.key] = entity
+        if cell.shard.exit is not None:  # it leaves with its shard, after this turn
+            cell.shard.exit.entities.add(cell.key)
+            cell.leave_later = True
         self.ages.add(cell.key, self.rt.clock.now_ns())
         if job.method.contract.read_only:
             self.begin(cell, cell.share(job))
@@ -125,9 +129,30 @@ class Home(Lines):
         for job in [job for job in (*self.calls, *self.streams) if job.shard in lost]:
             self._lose_job(job)
 
-    def refuse_waiting(self) -> None:
-        """Answer all that has not begun with `NotHere`, and move the streams that can."""
-        for job in (*self.calls, *self.streams):
+    def part_with(self, number: int, epoch: Epoch) -> None:
+        """A shard of which nothing is left is ours no more."""
+        shard = self.shards.get(number)
+        if shard is not None and shard.epoch == epoch:
+            shard.lost = True
+            del self.shards[number]
+
+    def leave_with(self, shards: Iterable[Shard]) -> list[Job]:
+        """Note what there is of these shards, which are being handed off, in their `exit`s;
+        returns their calls."""
+        leaving = set(shards)
+        jobs = [job for job in (*self.calls, *self.streams) if job.shard in leaving]
+        for job in jobs:
+            if job.shard.exit is not None:
+                job.shard.exit.jobs.add(job)
+        for key, entity in self.entities.items():
+            shard = entity.seedbed_shard
+            if shard in leaving and isinstance(shard, Shard) and shard.exit is not None:
+                shard.exit.entities.add(key)
+        return jobs
+
+    def refuse_waiting(self, jobs: Iterable[Job]) -> None:
+        """Answer what of these calls has not begun with `NotHere`, and end those between turns."""
+        for job in jobs:
             if isinstance(job, Visit) and not job.open:
                 if not job.handed:
                     self.refuse_all([job])
@@ -158,8 +183,12 @@ class Home(Lines):
             self.end_life(cell)
 
     def _remove(self, key: str) -> None:
-        if self.entities.pop(key, None) is not None:
+        entity = self.entities.pop(key, None)
+        if entity is not None:
             self.rt.live -= 1
+            shard = entity.seedbed_shard
+            if isinstance(shard, Shard) and shard.exit is not None:
+                shard.exit.removed(key)
 
 
 def _number(entity: AnyEntity) -> int:

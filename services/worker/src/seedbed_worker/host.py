@@ -20,6 +20,7 @@ from seedbed_worker.cells import Shard
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region
 from seedbed_worker.entity_store import EntityStore, OwnedStates
+from seedbed_worker.handing_off import HandingOff, Released
 from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
 from seedbed_worker.hosted import HostedClass, HostedMethod
@@ -48,9 +49,11 @@ class Host:
         metrics: CallMetrics,
         tracer: Tracer = NO_TRACER,
         epoch_seen: EpochSeen | None = None,
+        released: Released | None = None,
         store: EntityStore | None = None,
     ) -> None:
-        """`store` keeps the states of durable classes; None: this process, while it owns them."""
+        """`released` is told of shards that the region has released. `store` keeps the states of
+        durable classes; None: this process, while it owns them."""
         if store is None:
             store = OwnedStates()
         self.rt = Runtime(
@@ -71,6 +74,8 @@ class Host:
             path: (one, method) for one in hosted for path, method in one.methods.items()
         }
         self.holds = Holds(self.rt, epoch_seen)
+        self._handing_off = HandingOff(self.rt, self.homes, released or (lambda ended, late: None))
+        self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """Be the parent of all turns, until cancelled. Before it runs nothing is admitted."""
@@ -144,6 +149,7 @@ class Host:
     def region_changed(self) -> None:
         """The region has other tables, or the lease its stream again."""
         rt = self.rt
+        self._handing_off.look()
         for type_, home in self.homes.items():
             lost = [
                 shard
@@ -155,14 +161,29 @@ class Host:
                 home.lose(lost)
                 log.info("shards lost", extra={"entity_type": type_, "shards": len(lost)})
         self.holds.admit_again(self._admit_later)
+        self._changed.set()
 
     def drop_all(self, reason: Reason = Reason.FENCED) -> None:
         """The incarnation is over: stop its turns, forget its entities; calls that wait move on."""
         self.rt.lease = None
+        self._handing_off.look()
         for home in self.homes.values():
             home.lose(list(home.shards.values()))
         self.holds.refuse_all()
+        self._changed.set()
         log.info("entities dropped", extra={"reason": reason.value})
+
+    async def handed_off(self, deadline_ns: int) -> bool:
+        """Wait until no table names this worker any more, or it has no lease; False if it is not so
+        by the deadline."""
+        rt = self.rt
+        alarm = _Alarm(self._changed)
+        tick = rt.timers.add(deadline_ns, alarm)
+        while rt.lease is not None and rt.region.owns_any() and not alarm.rung:
+            self._changed.clear()
+            await self._changed.wait()
+        rt.timers.discard(tick, alarm)
+        return not alarm.rung
 
     async def drain(self, deadline_ns: int) -> None:
         """Begin nothing more, let running calls end, then let the entities leave."""
@@ -171,7 +192,7 @@ class Host:
         rt.region.drain()
         self.holds.refuse_all()
         for home in self.homes.values():
-            home.refuse_waiting()
+            home.refuse_waiting([*home.calls, *home.streams])
         alarm = _Alarm(rt.quiet)
         tick = rt.timers.add(deadline_ns, alarm)
         await self._until_quiet(alarm)
@@ -186,6 +207,15 @@ class Host:
         rt.timers.discard(tick, alarm)
         for home in self.homes.values():
             home.lose(list(home.shards.values()))
+
+    def shards(self) -> list[tuple[str, Shard]]:
+        """The shards that calls have come to, by type. Any thread may ask: each copy is made in one
+        step."""
+        return [
+            (type_, shard)
+            for type_, home in self.homes.items()
+            for shard in list(home.shards.values())
+        ]
 
     def next_due_ns(self) -> int | None:
         """When `tick` may have something to do next; None while there is nothing."""

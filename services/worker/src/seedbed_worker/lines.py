@@ -78,6 +78,7 @@ class Lines:
             rt.streams += 1
         else:
             rt.calls += 1
+        shard.calls += 1
         job.cell = cell
         job.shard = shard
         if self.enter(cell, job):
@@ -139,7 +140,7 @@ class Lines:
             job.standing is HOLDING
             and cell is not None
             and cell.entity is not None
-            and not (cell.dead or cell.guests or cell.roaming or job.leaving)
+            and not (cell.dead or cell.guests or cell.roaming or cell.leave_later or job.leaving)
         ):  # nothing unusual: what `part` does, in short
             begun = cell.leave(job)
             if begun:
@@ -181,11 +182,15 @@ class Lines:
         if job in self.calls:
             self.calls.remove(job)
             rt.calls -= 1
+            if job.shard.exit is not None:
+                job.shard.exit.ended(job)
             if rt.draining and not rt.calls:
                 rt.quiet.set()
         elif job in self.streams:
             self.streams.remove(job)
             rt.streams -= 1
+            if job.shard.exit is not None:
+                job.shard.exit.ended(job)
         context = job.context
         if context is not None:
             if context.touched:

@@ -14,9 +14,8 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeAlias, assert_never
+from typing import Protocol, assert_never
 
 from seedbed.clock import Clock
 from seedbed.ids import Epoch
@@ -62,16 +61,6 @@ class SessionEvents(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """Tells the loop that all events before it have been handled."""
-
-    done: Callable[[], None]
-
-
-_Item: TypeAlias = ev.Event | _Mark
-
-
 class Session:
     """Runs from `run` until `leave` is done. Its attributes may be read from any thread."""
 
@@ -105,8 +94,7 @@ class Session:
         )
         self._loop = asyncio.get_running_loop()
         self._left: asyncio.Future[bool] = self._loop.create_future()
-        self._drained = asyncio.Event()
-        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[ev.Event] = queue.SimpleQueue()
         self._streams: dict[int, SeedStream] = {}
         self._done = False
         self._stalled = False
@@ -135,11 +123,13 @@ class Session:
         threading.Thread(target=self._main, name="session", daemon=True).start()
         await asyncio.shield(self._left)
 
-    async def drain(self) -> None:
-        """Admit no new turns from now on, and tell the seed; returns when it is so."""
+    def drain(self) -> None:
+        """Tell the seed to give this worker nothing more, and others what it has."""
         self._inbox.put(ev.DrainOrdered())
-        self._inbox.put(_Mark(self._drained.set))
-        await self._drained.wait()
+
+    def releases_changed(self) -> None:
+        """The region has released shards: tell the seed."""
+        self._inbox.put(ev.ReleasesChanged())
 
     async def leave(self, limit_s: float) -> bool:
         """Fence, say goodbye, wait for the seed's farewell; False if it did not come in time."""
@@ -185,10 +175,7 @@ class Session:
             self._handle(ev.StallChanged(stalled))
         self._carry_out(self._core.tick(self._clock.now_ns()))
 
-    def _handle(self, item: _Item) -> None:
-        if isinstance(item, _Mark):
-            self._in_loop(item.done)
-            return
+    def _handle(self, item: ev.Event) -> None:
         self._carry_out(self._core.handle(item, self._clock.now_ns()))
         if isinstance(item, ev.Said) and (stream := self._streams.get(item.stream)) is not None:
             stream.handled()
@@ -299,11 +286,9 @@ class Session:
             self._loop.call_soon_threadsafe(call)
 
     def _finish(self, farewell: bool) -> None:
-        self._drained.set()
         if not self._left.done():
             self._left.set_result(farewell)
 
     def _fail(self, error: BaseException) -> None:
-        self._drained.set()
         if not self._left.done():
             self._left.set_exception(error)

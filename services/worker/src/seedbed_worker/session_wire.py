@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from google.protobuf.message import DecodeError
 
 from seedbed import tables
 from seedbed.errors import ProtocolError
+from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_events as ev
@@ -54,12 +56,22 @@ class Identity:
     types: tuple[DeclaredType, ...] = ()
 
 
+class ShardRate(NamedTuple):
+    """How many calls come to a shard."""
+
+    type: str
+    shard: int
+    calls_per_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class LoadSummary:
     """What a heartbeat says of the worker's load."""
 
     active_entities: int = 0
     calls_per_s: float = 0.0
+    hottest: tuple[ShardRate, ...] = ()
+    """Its busiest shards, the busiest first."""
 
 
 def hello(identity: Identity, message: ev.Hello) -> bytes:
@@ -98,11 +110,20 @@ def hello(identity: Identity, message: ev.Hello) -> bytes:
 def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
     """Any other message of a worker; `load` goes with heartbeats."""
     match message:
-        case ev.Beat(seq):
+        case ev.Beat(seq, released):
             summary = store_pb2.Load(
-                active_entities=load.active_entities, calls_per_s=load.calls_per_s
+                active_entities=load.active_entities,
+                calls_per_s=load.calls_per_s,
+                hottest=[
+                    store_pb2.ShardLoad(type=type_, shard=shard, calls_per_s=rate)
+                    for type_, shard, rate in load.hottest
+                ],
             )
-            wire = pb.WorkerMessage(heartbeat=pb.Heartbeat(seq=seq, load=summary))
+            wire = pb.WorkerMessage(
+                heartbeat=pb.Heartbeat(seq=seq, load=summary, released=_by_type(released))
+            )
+        case ev.Released(released):
+            wire = pb.WorkerMessage(released=pb.Released(released=_by_type(released)))
         case ev.EpochSeen(type_, shard, epoch):
             wire = pb.WorkerMessage(epoch_seen=pb.EpochSeen(type=type_, shard=shard, epoch=epoch))
         case ev.Draining():
@@ -112,6 +133,15 @@ def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
         case _:
             assert_never(message)
     return wire.SerializeToString()
+
+
+def _by_type(released: Iterable[Release]) -> list[store_pb2.ReleasedShards]:
+    lists: dict[str, store_pb2.ReleasedShards] = {}
+    for type_, shard, epoch in released:
+        of_type = lists.setdefault(type_, store_pb2.ReleasedShards(type=type_))
+        of_type.shards.append(shard)
+        of_type.epochs.append(epoch)
+    return list(lists.values())
 
 
 def from_seed(raw: bytes, wall_ms: int) -> ev.FromSeed:

@@ -132,6 +132,7 @@ class StreamCall(Visit):
         """Give the item to the reader, outside any turn, and come back into one."""
         self.leave_turn()
         if not self.credit:
+            self.require_home()
             await self._wait_for_credit()
         if self.ended:
             return

@@ -27,7 +27,11 @@ class Visit(Job):
         return Changes(self, after)
 
     def move(self) -> None:
-        """The entity leaves this worker or its memory."""
+        """The entity leaves this worker or its memory. (A unary call, which only reads, is
+        repeated by its router.)"""
+        if not self.streaming:
+            self.stop(Reason.FENCED, "the entity left")
+            return
         self.stop(Reason.MOVING, "the entity left; open the stream again: it was ended")
 
     def leave_turn(self) -> None:
@@ -70,7 +74,8 @@ class Visit(Job):
     def require_home(self) -> None:
         """Raise `CallError` if the entity's life is over, or is about to be."""
         cell = self._cell()
-        if cell.dead or cell.departing or self.home.rt.draining:
+        leaves = cell.departing or cell.shard.exit is not None
+        if cell.dead or leaves or self.home.rt.draining:
             raise moved()
 
     async def next_change(self, after: int, *, at_once: bool) -> int:
@@ -79,6 +84,7 @@ class Visit(Job):
         assert self.entity is not None
         cell = self._cell()
         while not at_once and self.entity.seedbed_seq <= after:
+            self.require_home()
             self.wake = asyncio.get_running_loop().create_future()
             if cell.watchers is None:
                 cell.watchers = []

@@ -49,6 +49,11 @@ class CensusStub(object):
                 request_serializer=census_dot_v1_dot_census__pb2.SlowRequest.SerializeToString,
                 response_deserializer=census_dot_v1_dot_census__pb2.Count.FromString,
                 _registered_method=True)
+        self.Away = channel.unary_unary(
+                '/census.v1.Census/Away',
+                request_serializer=census_dot_v1_dot_census__pb2.SlowRequest.SerializeToString,
+                response_deserializer=census_dot_v1_dot_census__pb2.Count.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/census.v1.Census/Watch',
                 request_serializer=census_dot_v1_dot_census__pb2.Person.SerializeToString,
@@ -78,6 +83,13 @@ class CensusServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Away(self, request, context):
+        """Adds after a time outside its turn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -99,6 +111,11 @@ def add_CensusServicer_to_server(servicer, server):
             ),
             'Slow': grpc.unary_unary_rpc_method_handler(
                     servicer.Slow,
+                    request_deserializer=census_dot_v1_dot_census__pb2.SlowRequest.FromString,
+                    response_serializer=census_dot_v1_dot_census__pb2.Count.SerializeToString,
+            ),
+            'Away': grpc.unary_unary_rpc_method_handler(
+                    servicer.Away,
                     request_deserializer=census_dot_v1_dot_census__pb2.SlowRequest.FromString,
                     response_serializer=census_dot_v1_dot_census__pb2.Count.SerializeToString,
             ),
@@ -187,6 +204,33 @@ class Census(object):
             request,
             target,
             '/census.v1.Census/Slow',
+            census_dot_v1_dot_census__pb2.SlowRequest.SerializeToString,
+            census_dot_v1_dot_census__pb2.Count.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Away(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/census.v1.Census/Away',
             census_dot_v1_dot_census__pb2.SlowRequest.SerializeToString,
             census_dot_v1_dot_census__pb2.Count.FromString,
             options,

@@ -35,6 +35,8 @@ class CensusStub:
     Get: _grpc.UnaryUnaryMultiCallable[_census_pb2.Person, _census_pb2.Count]
     Slow: _grpc.UnaryUnaryMultiCallable[_census_pb2.SlowRequest, _census_pb2.Count]
     """Adds, but only after a time inside the turn."""
+    Away: _grpc.UnaryUnaryMultiCallable[_census_pb2.SlowRequest, _census_pb2.Count]
+    """Adds after a time outside its turn."""
     Watch: _grpc.UnaryStreamMultiCallable[_census_pb2.Person, _census_pb2.Count]
 
 @_typing.type_check_only
@@ -44,6 +46,8 @@ class CensusAsyncStub(CensusStub):
     Get: _aio.UnaryUnaryMultiCallable[_census_pb2.Person, _census_pb2.Count]  # type: ignore[assignment]
     Slow: _aio.UnaryUnaryMultiCallable[_census_pb2.SlowRequest, _census_pb2.Count]  # type: ignore[assignment]
     """Adds, but only after a time inside the turn."""
+    Away: _aio.UnaryUnaryMultiCallable[_census_pb2.SlowRequest, _census_pb2.Count]  # type: ignore[assignment]
+    """Adds after a time outside its turn."""
     Watch: _aio.UnaryStreamMultiCallable[_census_pb2.Person, _census_pb2.Count]  # type: ignore[assignment]
 
 class CensusServicer(metaclass=_abc_1.ABCMeta):
@@ -68,6 +72,14 @@ class CensusServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_census_pb2.Count, _abc.Awaitable[_census_pb2.Count]]:
         """Adds, but only after a time inside the turn."""
+
+    @_abc_1.abstractmethod
+    def Away(
+        self,
+        request: _census_pb2.SlowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_census_pb2.Count, _abc.Awaitable[_census_pb2.Count]]:
+        """Adds after a time outside its turn."""
 
     @_abc_1.abstractmethod
     def Watch(

@@ -24,9 +24,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from seedbed.ids import Epoch, Incarnation
-from seedbed.routing import CHUNK, ShardTable
+from seedbed.routing import CHUNK, Release, ShardTable
 from seedbed_seed.core.draft import TableKey
-from seedbed_seed.core.membership import Release
 from seedbed_seed.core.roster import Roster
 
 _MS = 1_000_000

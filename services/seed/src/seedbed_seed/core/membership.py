@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
 
-from seedbed.ids import Epoch, Incarnation, NodeId
+from seedbed.ids import Incarnation, NodeId
+from seedbed.routing import Release
 
 
 class Status(Enum):
@@ -42,14 +42,6 @@ _NEXT: Mapping[Status, frozenset[Status]] = {
     Status.LEFT: frozenset({Status.LEFT, Status.DOWN}),
     Status.DOWN: frozenset({Status.DOWN}),
 }
-
-
-class Release(NamedTuple):
-    """A worker's word that it serves a shard no more in this epoch, whatever happens."""
-
-    type: str
-    shard: int
-    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from seedbed.ids import Incarnation, NodeId
-from seedbed_seed.core.membership import Release, Status, Worker
+from seedbed.routing import Release
+from seedbed_seed.core.membership import Status, Worker
 
 _SERVES_NO_MORE = 0
 _KEPT_NS = 60_000_000_000

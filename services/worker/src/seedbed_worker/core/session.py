@@ -160,9 +160,11 @@ class SessionCore:
                 self._stalled = stalled
             case ev.EpochMet(type_, shard, epoch):
                 self._send(ev.EpochSeen(type_, shard, epoch))
+            case ev.ReleasesChanged():
+                if self.phase is Phase.HOLDING and (released := self.region.released()):
+                    self._send(ev.Released(released))
             case ev.DrainOrdered():
                 self._draining = True
-                self.region.drain()
                 self._send(ev.Draining())
             case ev.LeaveOrdered(by_ns):
                 self._leave(by_ns)
@@ -233,7 +235,7 @@ class SessionCore:
                 self._acked(stream, message, now)
             case ev.Routes(tables, snapshot, seeds):
                 self._seeds.told(seeds)
-                changed = self.region.observe(tables)
+                changed = self.region.observe(tables, now)
                 self._tables_seen = self._tables_seen or snapshot
                 if changed:
                     self._out.append(ev.TellTables())
@@ -340,7 +342,7 @@ class SessionCore:
             lease.sent(self._seq, now)
             stream.unanswered[self._seq] = now
             stream.next_beat_ns = now + self._ttl_ns // 4
-            self._send(ev.Beat(self._seq))
+            self._send(ev.Beat(self._seq, self.region.released()))
 
     # The search for a seed.
 

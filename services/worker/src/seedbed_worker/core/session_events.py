@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from seedbed.ids import Epoch, Incarnation
-from seedbed.routing import ShardTable
+from seedbed.routing import Release, ShardTable
 
 
 class LeaseState(Enum):
@@ -100,9 +100,17 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A heartbeat."""
+    """A heartbeat, with all that was released and no table has given to another yet."""
 
     seq: int
+    released: tuple[Release, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The same, said at once."""
+
+    released: tuple[Release, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +132,7 @@ class Goodbye:
     """This worker is drained and fenced."""
 
 
-ToSeed: TypeAlias = Beat | EpochSeen | Draining | Goodbye
+ToSeed: TypeAlias = Beat | Released | EpochSeen | Draining | Goodbye
 
 # Events.
 
@@ -169,8 +177,13 @@ class EpochMet:
 
 
 @dataclass(frozen=True, slots=True)
+class ReleasesChanged:
+    """The loop has released shards."""
+
+
+@dataclass(frozen=True, slots=True)
 class DrainOrdered:
-    """The process is to end: start no new turns."""
+    """The process is to end: take nothing more, and hand off what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +193,9 @@ class LeaveOrdered:
     by_ns: int
 
 
-Event: TypeAlias = Said | Ended | Dropped | StallChanged | EpochMet | DrainOrdered | LeaveOrdered
+Event: TypeAlias = (
+    Said | Ended | Dropped | StallChanged | EpochMet | ReleasesChanged | DrainOrdered | LeaveOrdered
+)
 
 # Commands.
 
