@@ -24,12 +24,13 @@ def once(key: str) -> tuple[tuple[str, str], ...]:
 
 
 def service_config(*services: FileDescriptor | ServiceDescriptor | ModuleType) -> str:
-    """Service config for a plain channel to the entities of these files, `_pb2` modules or services.
+    """Service config for a plain channel to the entities of these files, modules or services.
 
-    It goes into the channel option `grpc.service_config`. gRPC then spreads calls over the seeds,
-    leaves a seed as soon as that says that it stops, and repeats calls that ended with UNAVAILABLE,
-    of the methods that may be repeated only. Raises `ContractError` for a service that cannot be an
-    entity, or a named one that is none, `TypeError` for anything else.
+    A module is a generated `_pb2` one. The text goes into the channel option `grpc.service_config`:
+    gRPC then spreads calls over the seeds, leaves a seed as soon as that says that it stops, and
+    repeats calls that ended with UNAVAILABLE, of the methods that may be repeated only. Raises
+    `ContractError` for a service that cannot be an entity, or a named one that is none, and
+    `TypeError` for anything else.
     """
     names = [
         {"service": contract.service, "method": method.name}
