@@ -97,8 +97,8 @@ async def test_what_is_known_already_is_not_written() -> None:
         await until_released(seed, 1, 2)
         counted = Counted(seed.store)
         for lists in ([list_of([1, 2])], [list_of([2])], []):
-            worker.send(released(*lists))
-            await worker.ack()  # a heartbeat's own list is empty
+            worker.beat(released=lists)
+            await worker.expect("heartbeat_ack")
         assert counted.writes == 0
         worker.send(released(list_of([3])))
         await until_released(seed, 3)
