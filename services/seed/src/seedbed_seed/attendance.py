@@ -41,7 +41,7 @@ class Attendance:
         self._records = records
         self._view = view
         self._clock = clock
-        self._load_interval_ns = load_interval_s
+        self._load_interval_ns = load_interval_ns
         self._epoch_seen = epoch_seen
 
     async def attend(self, stream: WorkerStream, joined: Joined) -> None:

@@ -1,4 +1,4 @@
-"""What a worker tells of itself, on its way into its record: that it drains, its releases, its load.
+"""What a worker tells of itself, on its way into its record: draining, releases, load.
 
 A hand-off waits for a release, so there is no reading before the write: the view has the record,
 and the guard finds out if it was old. One write at a time; what comes meanwhile goes with the next.
@@ -112,8 +112,10 @@ class WorkerReports:
             changes.append(self._weigh)
 
         def change(record: store_pb2.MemberRecord) -> bool:
-            # All of them, each at once.
-            return names(record, self._joined) and any([one(record) for one in changes])
+            if not names(record, self._joined):
+                return False
+            changed = [one(record) for one in changes]
+            return any(changed)
 
         def is_done(record: store_pb2.MemberRecord) -> bool:
             return names(record, self._joined) and not change(record)
