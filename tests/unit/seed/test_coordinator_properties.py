@@ -363,7 +363,8 @@ class Placement(RuleBasedStateMachine):
         for name in ("a", "b"):
             if name not in self.c.workers or self.c.workers[name].status is not Status.UP:
                 self.join(name, proved=False)
-                self.renew(name)
+            self.resume(name)
+            self.renew(name)
         if self.under_way is not None:
             self.fail()
         for _ in range(8):

@@ -11,6 +11,7 @@ Nothing that is served goes to a worker that is silent: it would only be answere
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from seedbed.ids import NodeId
@@ -86,11 +87,16 @@ class Candidates:
             homes = {shard: worker for shard, worker in pinned if worker is not None}
             shards = [shard for shard in shards if shard not in homes]
         loads = draft.loads()
+        coming = Counter(worker.incarnation for worker in homes.values())
         workers = {worker.node_id: worker for worker in among}
         chosen = self._reading.settings.strategy.place(
             shards,
             [
-                Candidate(node_id, loads[kind.type, w.incarnation], loads["", w.incarnation])
+                Candidate(
+                    node_id,
+                    loads[kind.type, w.incarnation] + coming[w.incarnation],
+                    loads["", w.incarnation] + coming[w.incarnation],
+                )
                 for node_id, w in workers.items()
             ],
         )

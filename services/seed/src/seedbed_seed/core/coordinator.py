@@ -102,7 +102,6 @@ class Coordinator:
                 if self._writing is not None:
                     self._writing.revision = revision
                     self._writing.limit_ns = now_ns + _ECHO_LIMIT_NS
-                    self._ordered.written(self._writing.keys)
             case PersistFailed():
                 self._writing = None
                 pause_ns = _RETRY_NS[min(self._failures, len(_RETRY_NS) - 1)]

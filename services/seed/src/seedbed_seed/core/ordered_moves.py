@@ -7,13 +7,12 @@ better time: a pin is for that.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 
 from seedbed.ids import NodeId
-from seedbed.routing import CHUNK
 from seedbed_seed.core.candidates import Candidates
 from seedbed_seed.core.decisions import ShardMove
-from seedbed_seed.core.draft import Draft, TableKey
+from seedbed_seed.core.draft import Draft
 from seedbed_seed.core.moving import begin_move
 from seedbed_seed.core.reading import Reading
 
@@ -21,10 +20,9 @@ from seedbed_seed.core.reading import Reading
 class OrderedMoves:
     """Those that have not begun."""
 
-    __slots__ = ("_begun", "_waiting")
+    __slots__ = ("_waiting",)
 
     def __init__(self) -> None:
-        self._begun: list[tuple[str, int]] = []
         self._waiting: dict[tuple[str, int], NodeId] = {}
 
     def add(self, moves: Iterable[ShardMove]) -> None:
@@ -36,20 +34,16 @@ class OrderedMoves:
         self._waiting.clear()
 
     def begin(self, reading: Reading, candidates: Candidates, draft: Draft) -> None:
-        """Begin those that can, and drop the others."""
-        self._begun = [
-            (type_, shard)
+        """Begin those that can, and drop the others.
+
+        What begins is kept for the case that the write fails; once the table shows it, it can begin
+        no more.
+        """
+        self._waiting = {
+            (type_, shard): to
             for (type_, shard), to in self._waiting.items()
             if begin_move(reading, candidates, draft, type_, shard, to)
-        ]
-        self._waiting = {key: self._waiting[key] for key in self._begun}
-
-    def written(self, tables: Container[TableKey]) -> None:
-        """These tables were written: what began in them is not waiting any more."""
-        for type_, shard in self._begun:
-            if (type_, shard // CHUNK) in tables:
-                self._waiting.pop((type_, shard), None)
-        self._begun = []
+        }
 
 
 def why_not(reading: Reading, candidates: Candidates, moves: Iterable[ShardMove]) -> str:
