@@ -50,9 +50,7 @@ class Clients:
             self._call_worker(call, kernel.random.choice(world.workers))
         elif seeds:
             seed = kernel.random.choice(seeds)
-            kernel.after(
-                kernel.between(MS, 5 * MS), seed.process, lambda: seed.router.route(call)
-            )
+            kernel.after(kernel.between(MS, 5 * MS), seed.process, lambda: seed.router.route(call))
         else:
             world.referee.end(call, "connection refused")
         return call

@@ -20,13 +20,21 @@ from seedbed_worker.core.session import SessionCore, margin_ns
 from tests.simulation import plans_losses, plans_movement
 from tests.simulation.attendance import Attendance
 from tests.simulation.calls import TTL_NS
+from tests.simulation.fault import Plan
 from tests.simulation.kernel import Violation
+from tests.simulation.mutations_movement import (
+    LimitBeginsAnew,
+    NoLimit,
+    NoTtlAfterLimit,
+    OldReleaseCounts,
+    ReleasesAtOnce,
+    TakesBackReleases,
+)
 from tests.simulation.mutations_restore import (
     NoWaitAfterRestore,
     RecommitAtOnce,
     RecommitWhatWasKnown,
 )
-from tests.simulation.fault import Plan
 from tests.simulation.seed import SimSeed
 from tests.simulation.store import Guard, Value
 from tests.simulation.store_client import StoreClient
@@ -45,6 +53,8 @@ class Mutation:
     plan: Plan
     seed_class: type[SimSeed] = SimSeed
     worker_class: type[SimWorker] = SimWorker
+    guarded: bool = True
+    """Off: the answers to clients alone shall show it."""
 
     def play(self, seed: int, *, traced: bool = False) -> tuple[World, Violation | None]:
         return play(
@@ -52,6 +62,7 @@ class Mutation:
             self.plan,
             seed_class=self.seed_class,
             worker_class=self.worker_class,
+            guarded=self.guarded,
             traced=traced,
         )
 
@@ -294,14 +305,34 @@ MUTATIONS: dict[str, Mutation] = {
     "no leader guard": Mutation(plans_losses.frozen_leader, seed_class=NoLeaderGuard),
     "ack before renewal": Mutation(plans_losses.deaf_store, seed_class=AckBeforeRenewal),
     "late renewal revives": Mutation(plans_losses.slow_acks, worker_class=LateRenewalRevives),
-    "no check before the reply": Mutation(plans_losses.frozen_turn, worker_class=NoCheckBeforeReply),
+    "no check before the reply": Mutation(
+        plans_losses.frozen_turn, worker_class=NoCheckBeforeReply
+    ),
     "ownership by node": Mutation(plans_losses.quick_restarts, worker_class=OwnedByNode),
     "ack without tables": Mutation(plans_losses.moves_unseen, seed_class=AckWithoutTables),
     "ack of a marked member": Mutation(plans_losses.heard_again, seed_class=AckOfMarked),
     "mark by a stream left": Mutation(plans_losses.left_stream, seed_class=MarkByLeftStream),
     "ack by a stream left": Mutation(plans_losses.half_resumed, seed_class=AckByLeftStream),
     "recommit at once after a restore": Mutation(plans_losses.gone_back, seed_class=RecommitAtOnce),
-    "recommit of what was known": Mutation(plans_losses.gone_back_unseen, seed_class=RecommitWhatWasKnown),
+    "recommit of what was known": Mutation(
+        plans_losses.gone_back_unseen, seed_class=RecommitWhatWasKnown
+    ),
     "no wait after a restore": Mutation(plans_losses.gone_back, seed_class=NoWaitAfterRestore),
     "no wait after a loss": Mutation(plans_losses.emptied, seed_class=NoWaitAfterRestore),
+    "hand-off times out without a TTL": Mutation(
+        plans_movement.unheard_handoff, seed_class=NoTtlAfterLimit, guarded=False
+    ),
+    "release of an older epoch counts": Mutation(
+        plans_movement.to_and_fro, seed_class=OldReleaseCounts, guarded=False
+    ),
+    "no limit of a hand-off": Mutation(plans_movement.unheard_end, worker_class=NoLimit),
+    "release before the turn's end": Mutation(
+        plans_movement.unheard_release, worker_class=ReleasesAtOnce
+    ),
+    "limit begins anew with a table": Mutation(
+        plans_movement.unheard_end, worker_class=LimitBeginsAnew
+    ),
+    "table takes a release back": Mutation(
+        plans_movement.to_and_fro, worker_class=TakesBackReleases
+    ),
 }

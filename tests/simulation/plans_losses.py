@@ -52,7 +52,10 @@ def frozen_turn(random: Random) -> Faults:
 def quick_restarts(random: Random) -> Faults:
     """Workers that die and are back at once, under the same name and address."""
     return [
-        (random.randrange(0, 10 * SECOND), Fault("crash worker", 0, random.randrange(3), SECOND // 10))
+        (
+            random.randrange(0, 10 * SECOND),
+            Fault("crash worker", 0, random.randrange(3), SECOND // 10),
+        )
         for _ in range(4)
     ]
 

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from tests.simulation.fault import Plan
 from tests.simulation.mutations import MUTATIONS
-from tests.simulation.plans import BIASED, Plan, anything
+from tests.simulation.plans import BIASED, anything
 from tests.simulation.world import play, search
 
 pytestmark = pytest.mark.simulation
