@@ -197,3 +197,16 @@ def test_generations_never_fall_and_only_the_newest_table_counts(
         newest = max(newest, (generation, owner), key=lambda one: one[0])
         assert it.generation("t", 0) == newest[0]
         assert it.owned("t", 0) == (newest[0] if newest[1] == MINE else 0)
+
+
+def test_a_hand_off_that_a_newer_table_forgets_goes_on_in_its_epoch() -> None:
+    it = region(table(10, [MINE], [10], {0: Handoff(OTHER, 1000)}))
+    limit_ns = it.limit_ns("t", 0)
+    assert limit_ns is not None
+    it.observe([table(11, [MINE], [10])], limit_ns - 1)
+    assert admit(it, 0) == Refused(Generation(11))
+    it.observe([table(12, [MINE], [10], {0: Handoff(OTHER, 1000)})], limit_ns)
+    assert it.limit_ns("t", 0) == limit_ns
+    it.observe([table(13, [MINE], [13])], limit_ns)
+    assert it.limit_ns("t", 0) is None
+    assert admit(it, 0) == Admitted(Epoch(13), ME)

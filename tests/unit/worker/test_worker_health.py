@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import pytest
 from grpc_health.v1 import health_pb2
 
-from seedbed.ids import Incarnation
+from seedbed.ids import Epoch, Incarnation
 from seedbed.service.loop_lag import LoopLag
 from seedbed.service.metrics import Calls
 from seedbed.transport import ServerCall, UnaryMethod
+from seedbed_worker.cells import Shard
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.health import WorkerHealth
-from seedbed_worker.load_meter import LoadMeter
+from seedbed_worker.load_meter import HOTTEST, LoadMeter
 
 SECOND = 1_000_000_000
 
@@ -140,7 +141,7 @@ async def test_a_loop_that_stands_still_is_not_alive() -> None:
 def test_the_load_is_counted_since_the_last_heartbeat() -> None:
     clock = FakeClock()
     calls = [Calls(), Calls()]
-    meter = LoadMeter(clock, calls, lambda: 7)
+    meter = LoadMeter(clock, calls, lambda: 7, list)
     calls[0].observe(0, 1)
     calls[1].ended(14)
     clock.now += 2 * SECOND
@@ -148,3 +149,20 @@ def test_the_load_is_counted_since_the_last_heartbeat() -> None:
     clock.now += SECOND
     assert meter.read().calls_per_s == 0.0
     assert meter.read().active_entities == 7
+
+
+def test_the_busiest_shards_are_named_with_their_rates() -> None:
+    clock = FakeClock()
+    lease = Lease(Incarnation("me"), SECOND, 0)
+    shards = [("t", Shard(number, Epoch(1), lease)) for number in range(HOTTEST + 2)]
+    meter = LoadMeter(clock, [], lambda: 0, lambda: shards)
+    for _, shard in shards[1:]:
+        shard.calls += 1 + shard.number
+    clock.now += 2 * SECOND
+    hottest = meter.read().hottest
+    assert hottest[0] == ("t", HOTTEST + 1, (HOTTEST + 2) / 2)
+    assert len(hottest) == HOTTEST
+    assert ("t", 1, 1.0) not in hottest
+    shards[3][1].calls += 4
+    clock.now += 2 * SECOND
+    assert meter.read().hottest == (("t", 3, 2.0),), "since the last reading"

@@ -172,7 +172,7 @@ class Worker:
             region=self.region,
             clock=self.clock,
             events=self,
-            load=LoadMeter(self.clock, counters, lambda: self.host.rt.live).read,
+            load=LoadMeter(self.clock, counters, lambda: self.host.rt.live, self.host.shards).read,
             loop_lag_ns=self.lag.lag_ns,
             loop_stall_limit_ns=int(config.loop_stall_limit_s * 1e9),
             tls=config.tls,

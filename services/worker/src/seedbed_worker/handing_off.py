@@ -36,7 +36,7 @@ class HandingOff:
         self._tell = released
         self._under_way: dict[Release, _Departing] = {}
         self._over: list[Release] = []
-        self._late = 0
+        self._late: list[_Departing] = []
         self._to_retire: deque[tuple[_Departing, str]] = deque()
         self._retiring = 0
         self._flushing = False
@@ -74,36 +74,38 @@ class HandingOff:
 
     def limit_reached(self, departing: _Departing) -> None:
         """What is left of the shard is given up."""
-        release, home = departing.release, departing.home
-        if self._under_way.pop(release, None) is None:
-            return
-        left = departing.left
-        log.warning(
-            "hand-off at its limit",
-            extra={
-                "entity_type": release.type,
-                "shard": release.shard,
-                "calls": len(left.jobs),
-                "entities": len(left.entities),
-            },
-        )
-        home.lose([departing.shard])
-        self._late += 1
-        self._over.append(release)
-        self._flush_soon()
+        if self._under_way.pop(departing.release, None) is not None:
+            self._late.append(departing)
+            self._flush_soon()
 
     def flush(self) -> None:
         """Release what is over, all at once."""
         self._flushing = False
         over, self._over = self._over, []
-        late, self._late = self._late, 0
-        if not over:
-            return
-        for type_, home in self._homes.items():
-            gone = [home.shards.get(one.shard) for one in over if one.type == type_]
-            home.lose([shard for shard in gone if shard is not None])
-        self._rt.region.release(over)
-        self._tell(len(over) - late, late)
+        late, self._late = self._late, []
+        if late:
+            self._give_up(late)
+        for release in over:
+            home = self._homes.get(release.type)
+            if home is not None:
+                home.part_with(release.shard, release.epoch)
+        releases = over + [departing.release for departing in late]
+        if releases:
+            self._rt.region.release(releases)
+            self._tell(len(over), len(late))
+
+    def _give_up(self, late: list[_Departing]) -> None:
+        """Lose what is left of these; all of a type at once, since that looks at all entities."""
+        log.warning(
+            "hand-offs at their limit",
+            extra={
+                "shards": len(late),
+                "calls": sum(len(departing.left.jobs) for departing in late),
+                "entities": sum(len(departing.left.entities) for departing in late),
+            },
+        )
+        for home in {departing.home: None for departing in late}:
+            home.lose([departing.shard for departing in late if departing.home is home])
 
     def retire_some(self) -> None:
         """Let entities leave, `AT_ONCE` at one time; the others when these have left."""

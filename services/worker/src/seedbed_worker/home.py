@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
+from seedbed.ids import Epoch
 from seedbed_worker.activation import Departure, make
 from seedbed_worker.cells import Cell, Shard
 from seedbed_worker.core.lease import Lease
@@ -127,6 +128,13 @@ class Home(Lines):
             self._remove(key)
         for job in [job for job in (*self.calls, *self.streams) if job.shard in lost]:
             self._lose_job(job)
+
+    def part_with(self, number: int, epoch: Epoch) -> None:
+        """A shard of which nothing is left is ours no more."""
+        shard = self.shards.get(number)
+        if shard is not None and shard.epoch == epoch:
+            shard.lost = True
+            del self.shards[number]
 
     def leave_with(self, shards: Iterable[Shard]) -> list[Job]:
         """Note what there is of these shards, which are being handed off, in their `exit`s;

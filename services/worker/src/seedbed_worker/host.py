@@ -208,6 +208,15 @@ class Host:
         for home in self.homes.values():
             home.lose(list(home.shards.values()))
 
+    def shards(self) -> list[tuple[str, Shard]]:
+        """The shards that calls have come to, by type. Any thread may ask: each copy is made in one
+        step."""
+        return [
+            (type_, shard)
+            for type_, home in self.homes.items()
+            for shard in list(home.shards.values())
+        ]
+
     def next_due_ns(self) -> int | None:
         """When `tick` may have something to do next; None while there is nothing."""
         due = [home.ages.next_due_ns() for home in self.homes.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from google.protobuf.message import DecodeError
 
@@ -56,12 +56,22 @@ class Identity:
     types: tuple[DeclaredType, ...] = ()
 
 
+class ShardRate(NamedTuple):
+    """How many calls come to a shard."""
+
+    type: str
+    shard: int
+    calls_per_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class LoadSummary:
     """What a heartbeat says of the worker's load."""
 
     active_entities: int = 0
     calls_per_s: float = 0.0
+    hottest: tuple[ShardRate, ...] = ()
+    """Its busiest shards, the busiest first."""
 
 
 def hello(identity: Identity, message: ev.Hello) -> bytes:
@@ -102,7 +112,12 @@ def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
     match message:
         case ev.Beat(seq, released):
             summary = store_pb2.Load(
-                active_entities=load.active_entities, calls_per_s=load.calls_per_s
+                active_entities=load.active_entities,
+                calls_per_s=load.calls_per_s,
+                hottest=[
+                    store_pb2.ShardLoad(type=type_, shard=shard, calls_per_s=rate)
+                    for type_, shard, rate in load.hottest
+                ],
             )
             wire = pb.WorkerMessage(
                 heartbeat=pb.Heartbeat(seq=seq, load=summary, released=_by_type(released))

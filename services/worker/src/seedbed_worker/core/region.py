@@ -236,16 +236,25 @@ class Region:
         return row[shard % CHUNK] if row is not None else None
 
     def _leaving(self, table: ShardTable, now_ns: int) -> dict[tuple[str, int], Leaving]:
-        """What of a new table is ours and in hand-off. One seen before keeps its time."""
+        """What of a new table is ours and in hand-off. One seen before in this epoch stays so, with
+        its time, whatever the table says: a hand-off ends in a new epoch."""
         view = self.view
         leaving: dict[tuple[str, int], Leaving] = {}
-        for shard, handoff in table.handoffs.items():
+        seen = {
+            shard
+            for type_, shard in view.leaving
+            if type_ == table.type and shard // CHUNK == table.chunk
+        }
+        for shard in seen | table.handoffs.keys():
             owner = table.owner_of(shard)
             if owner is None or owner.incarnation != view.incarnation:
                 continue
             epoch = table.epoch[shard - table.first_shard]
             known = view.leaving.get((table.type, shard))
             if known is None or known.epoch != epoch:
+                handoff = table.handoffs.get(shard)
+                if handoff is None:
+                    continue
                 limit_ns = min(handoff.limit_ms * 1_000_000, self._handoff_limit_ns)
                 known = Leaving(epoch, now_ns + limit_ns)
             leaving[table.type, shard] = known
