@@ -139,7 +139,7 @@ def troubled_updates(random: Random) -> Faults:
     """An update during which anything else happens to workers."""
     troubles: list[Kind] = ["crash worker", "crash leader", "revoke"]
     besides: list[Kind] = [*troubles, "undo", "join", "sigterm", "leave"]
-    kinds = [random.choice(troubles), random.choice(besides), random.choice(besides)]
+    kinds: list[Kind] = [random.choice(troubles), random.choice(besides), random.choice(besides)]
     return [
         *update(random),
         *((random.randrange(6 * SECOND), _fault(random, kind)) for kind in kinds),
