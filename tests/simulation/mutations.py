@@ -24,6 +24,7 @@ from tests.simulation.calls import TTL_NS
 from tests.simulation.fault import Plan
 from tests.simulation.kernel import Violation
 from tests.simulation.mutations_movement import (
+    AnyVersion,
     LimitBeginsAnew,
     NoLimit,
     NoTtlAfterLimit,
@@ -324,6 +325,7 @@ MUTATIONS: dict[str, Mutation] = {
     "release of an older epoch counts": Mutation(
         movement.to_and_fro, seed_class=OldReleaseCounts, guarded=False
     ),
+    "versions do not matter": Mutation(movement.update, seed_class=AnyVersion),
     "no limit of a hand-off": Mutation(movement.unheard_end, worker_class=NoLimit),
     "release before the turn's end": Mutation(
         movement.unheard_release, worker_class=ReleasesAtOnce

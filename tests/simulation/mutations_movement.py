@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from seedbed.ids import Incarnation
 from seedbed.routing import ShardTable
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions
 from seedbed_seed.core.handoffs import Handoffs, Underway
-from seedbed_seed.core.membership import Release
+from seedbed_seed.core.membership import Release, Worker
 from seedbed_seed.core.roster import Roster
+from seedbed_seed.core.versions import Versions
 from seedbed_worker.core.region import Admitted, Region, View
 from tests.simulation.calls import TTL_NS
 from tests.simulation.seed import SimSeed
@@ -58,6 +59,30 @@ class _TrustingCoordinator(core.Coordinator):
 
 class OldReleaseCounts(SimSeed):
     coordinator_class = _TrustingCoordinator
+
+
+class _AnyVersion(Versions):
+    """Gives to members of a version that is being retired as to any other."""
+
+    def best(
+        self,
+        type_: str,
+        candidates: Sequence[Worker],
+        hosts: Sequence[Worker],
+        draining: Sequence[Worker],
+        now_ns: int,
+    ) -> list[Worker]:
+        return list(candidates)
+
+
+class _CoordinatorOfAnyVersion(core.Coordinator):
+    def __init__(self, settings: decisions.CoordinatorSettings) -> None:
+        super().__init__(settings)
+        self._reading.versions = _AnyVersion()
+
+
+class AnyVersion(SimSeed):
+    coordinator_class = _CoordinatorOfAnyVersion
 
 
 # The worker.
