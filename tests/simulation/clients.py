@@ -1,4 +1,4 @@
-"""Clients of a simulated cluster: they call for ever, routed and straight to a worker's own port."""
+"""Clients of a simulated cluster: they call by way of seeds, and straight to workers' own ports."""
 
 from __future__ import annotations
 
@@ -70,7 +70,10 @@ class Clients:
         def serve() -> None:
             worker.turns.call(call, Epoch(0), Generation(0), answer, from_seed=False)
 
-        if worker.alive:
-            kernel.after(kernel.between(MS, 5 * MS), worker.loop, serve)
-        else:
-            referee.end(call, "connection refused")
+        def arrive() -> None:
+            if worker.alive:
+                kernel.after(0, worker.loop, serve)
+            else:
+                referee.end(call, "connection refused")
+
+        kernel.after(kernel.between(MS, 5 * MS), None, arrive)

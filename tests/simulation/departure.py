@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core.session import Phase
 from tests.simulation.calls import TTL_NS
-from tests.simulation.kernel import MS, SECOND
+from tests.simulation.kernel import MS, SECOND, Violation
 
 if TYPE_CHECKING:  # a worker departs
     from tests.simulation.worker import SimWorker
@@ -32,7 +32,6 @@ class Departure:
         self.then: list[Callable[[], None]] = []
         """To be called when the process has ended, however."""
         self.since_ns = worker.kernel.now_ns
-        self.timed_out = False
         worker.kernel.log(f"{worker.name}: drains")
         worker.kernel.after(0, worker.session, lambda: worker.feed(ev.DrainOrdered()))
         self._again(self._look)
@@ -49,7 +48,8 @@ class Departure:
         if owns and age_ns < DRAIN_TIMEOUT_NS:
             self._again(self._look)
             return
-        self.timed_out = owns
+        if owns and worker.world.clean:
+            raise Violation(f"{worker.name}: a drain timed out though nothing went wrong")
         worker.region.drain()
         if owns:
             worker.kernel.after(LAST_TURNS_NS, worker.loop, self._leave)

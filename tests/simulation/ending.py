@@ -59,6 +59,8 @@ class Ending:
             process.paused_until_ns = 0
         if ORDERS in world.store.entries:
             world.store.write({}, (), (ORDERS,))
+        for worker in world.workers:
+            worker.sluggish_until_ns = 0
         for seed in world.seeds:
             world.faults.restart(seed)
         for worker in world.workers:

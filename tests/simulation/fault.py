@@ -15,9 +15,11 @@ Stop: TypeAlias = Literal[
 ]  # fmt: skip
 Hold: TypeAlias = Literal[
     "cut worker", "hold acks", "hold heartbeats", "cut store", "hold requests", "hold watch",
-    "strand", "mute others", "cut leader",
+    "strand", "mute others", "cut leader", "deafen",
 ]  # fmt: skip
-Disturbance: TypeAlias = Literal["revoke", "break stream", "go elsewhere", "restore", "empty"]
+Disturbance: TypeAlias = Literal[
+    "revoke", "break stream", "go elsewhere", "long turns", "restore", "empty",
+]  # fmt: skip
 Change: TypeAlias = Literal[
     "sigterm", "roll", "roll without surge", "undo", "join", "leave", "resign", "move", "cordon",
     "drain node", "pin", "freeze", "free nodes",
@@ -26,6 +28,9 @@ Kind: TypeAlias = Literal[Stop, Hold, Disturbance, Change]
 
 GENTLE: frozenset[Kind] = frozenset(get_args(Change))
 """What operators do every day: nobody is to notice."""
+
+UPDATES: frozenset[Kind] = frozenset({"roll", "roll without surge", "undo", "join", "resign"})
+"""What is part of an update, or does not move shards."""
 
 HARSH_WEIGHTS: dict[Kind, float] = {
     "crash worker": 2,
@@ -44,9 +49,11 @@ HARSH_WEIGHTS: dict[Kind, float] = {
     "cut store": 1,
     "hold requests": 1,
     "hold watch": 2,
+    "deafen": 1,
     "revoke": 3,
     "break stream": 2,
     "go elsewhere": 1,
+    "long turns": 1,
     "mute others": 1,
     "restore": 0.4,
     "empty": 0.2,

@@ -34,10 +34,12 @@ class Faults:
                 self._stop(kind, fault)
             case (
                 "cut worker" | "hold acks" | "hold heartbeats" | "cut store" | "hold requests"
-                | "hold watch" | "strand" | "mute others" | "cut leader"
+                | "hold watch" | "strand" | "mute others" | "cut leader" | "deafen"
             ) as kind:  # fmt: skip
                 self._hold(kind, fault)
-            case "revoke" | "break stream" | "go elsewhere" | "restore" | "empty" as kind:
+            case (
+                "revoke" | "break stream" | "go elsewhere" | "long turns" | "restore" | "empty"
+            ) as kind:  # fmt: skip
                 self._disturb(kind, fault)
             case kind:
                 self._changes.make(kind, fault)
@@ -106,8 +108,9 @@ class Faults:
                 hold("store watch", seed.name, duration_ns)
             case "hold requests":
                 hold(seed.name, "store", duration_ns)
-            case "hold watch":
-                hold("store watch", seed.name, duration_ns)
+            case "hold watch" | "deafen":
+                hears = own if kind == "deafen" else seed
+                hold("store watch", hears.name, duration_ns)
             case "strand":
                 for one in world.seeds:
                     if one is not own:
@@ -131,6 +134,8 @@ class Faults:
             case "go elsewhere":
                 own = worker.own_seed() or seed
                 own.attendance.send_elsewhere(worker.node_id)
+            case "long turns":
+                worker.sluggish_until_ns = world.kernel.now_ns + fault.duration_ns
             case "restore":
                 self._restore(fault.duration_ns)
             case "empty":

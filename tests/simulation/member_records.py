@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seedbed.ids import Incarnation, NodeId
-from seedbed.routing import Release
-from seedbed_seed.core.membership import Status, Worker
+from seedbed.ids import Epoch, Incarnation, NodeId
+from seedbed_seed.core.membership import Release, Status, Worker
 from seedbed_seed.core.sessions import Session
 from seedbed_worker.core import session_events as ev
 from tests.simulation.kernel import MS, SECOND
@@ -72,10 +71,10 @@ class MemberRecords:
 
         self._rewrite(registered, change, written)
 
-    def note(self, registered: Registered, released: Iterable[Release]) -> None:
+    def note(self, registered: Registered, released: Iterable[tuple[str, int, Epoch]]) -> None:
         """All that it has released goes into its record: one write at a time, if anything is new,
         and what comes meanwhile goes with the next."""
-        registered.released = frozenset(released)
+        registered.released = frozenset(Release(*one) for one in released)
         if registered.recording or registered.released <= registered.recorded:
             return
         registered.recording = True

@@ -15,10 +15,12 @@ def update(random: Random) -> Faults:
     """A rolling update; now and then an undo in the middle, or more workers, or another leader."""
     roll: Kind = "roll" if random.random() < 0.6 else "roll without surge"
     faults = [(random.randrange(SECOND), Fault(roll))]
-    for kind in ("undo", "join", "resign"):
-        if random.random() < 0.4:
-            faults.append((random.randrange(SECOND, 6 * SECOND), _fault(random, kind)))
-    return faults
+    besides: list[Kind] = ["undo", "join", "resign"]
+    return faults + [
+        (random.randrange(SECOND, 6 * SECOND), _fault(random, kind))
+        for kind in besides
+        if random.random() < 0.4
+    ]
 
 
 def drains(random: Random) -> Faults:
@@ -67,11 +69,54 @@ def many_moves(random: Random) -> Faults:
     return faults
 
 
-def unheard_handoffs(random: Random) -> Faults:
-    """Planned moves while the watch of one seed, and so its workers, lag far behind."""
-    seed = random.randrange(3)
-    moves = [(random.randrange(SECOND, 2 * SECOND), _fault(random, "move")) for _ in range(10)]
-    return [(SECOND * 9 // 10, Fault("hold watch", seed, 0, 4 * TTL_NS)), *moves]
+def unheard_handoff(random: Random) -> Faults:
+    """A worker that does not hear of its shards' hand-off, while its lease lasts."""
+    worker = random.randrange(3)
+    at_ns = random.randrange(SECOND, 2 * SECOND)
+    return [
+        *_deafened(worker, at_ns),
+        (at_ns + random.randrange(SECOND // 10), Fault("drain node", 0, worker)),
+    ]
+
+
+def unheard_release(random: Random) -> Faults:
+    """A worker that hears of its shards' hand-off, and not of what follows from their release."""
+    worker = random.randrange(3)
+    at_ns = random.randrange(2 * SECOND, 3 * SECOND)
+    return [
+        (at_ns - SECOND, Fault("long turns", 0, worker, SECOND)),
+        (at_ns, Fault("drain node", 0, worker)),
+        *_deafened(worker, at_ns + random.randrange(SECOND // 20, SECOND // 6)),
+    ]
+
+
+def unheard_end(random: Random) -> Faults:
+    """A worker with turns that do not end, which does not hear when its shards' hand-off ends at
+    its limit and a TTL; until then other shards go on moving."""
+    worker = random.randrange(3)
+    at_ns = random.randrange(2 * SECOND, 3 * SECOND)
+    ends_ns = at_ns + HANDOFF_NS + TTL_NS
+    return [
+        (at_ns - 2 * SECOND, Fault("long turns", 0, worker, 2 * SECOND)),
+        (at_ns, Fault("drain node", 0, worker)),
+        *((random.randrange(at_ns, ends_ns), _fault(random, "move")) for _ in range(40)),
+        *_deafened(worker, ends_ns - random.randrange(SECOND // 5)),
+    ]
+
+
+def to_and_fro(random: Random) -> Faults:
+    """Shards that return to where they were and move again, which a worker then does not hear."""
+    worker = random.randrange(3)
+    moves = [(random.randrange(8 * SECOND), _fault(random, "move")) for _ in range(70)]
+    return [*_deafened(worker, random.randrange(4 * SECOND, 6 * SECOND)), *moves]
+
+
+def _deafened(worker: int, at_ns: int) -> Faults:
+    """From then on a worker's seed hears nothing of the store, and it cannot go to another."""
+    return [
+        (at_ns, Fault("deafen", 0, worker, 2 * TTL_NS)),
+        (at_ns, Fault("strand", 0, worker, 2 * TTL_NS)),
+    ]
 
 
 def troubled_handoffs(random: Random) -> Faults:
@@ -92,23 +137,25 @@ def troubled_handoffs(random: Random) -> Faults:
 
 def troubled_updates(random: Random) -> Faults:
     """An update during which anything else happens to workers."""
-    kinds: list[Kind] = [
-        "crash worker",
-        "crash leader",
-        "revoke",
-        "undo",
-        "join",
-        "sigterm",
-        "leave",
-    ]
+    troubles: list[Kind] = ["crash worker", "crash leader", "revoke"]
+    besides: list[Kind] = [*troubles, "undo", "join", "sigterm", "leave"]
+    kinds: list[Kind] = [random.choice(troubles), random.choice(besides), random.choice(besides)]
     return [
         *update(random),
-        *((random.randrange(6 * SECOND), _fault(random, random.choice(kinds))) for _ in range(3)),
+        *((random.randrange(6 * SECOND), _fault(random, kind)) for kind in kinds),
     ]
 
 
 GENTLE_PLANS: list[Plan] = [update, drains, orders, scaling]
-TROUBLED: list[Plan] = [many_moves, unheard_handoffs, troubled_handoffs, troubled_updates]
+TROUBLED: list[Plan] = [
+    many_moves,
+    unheard_handoff,
+    unheard_release,
+    unheard_end,
+    to_and_fro,
+    troubled_handoffs,
+    troubled_updates,
+]
 
 
 def _fault(random: Random, kind: Kind) -> Fault:

@@ -51,7 +51,7 @@ class Rollout:
         if not old:
             self.over = True
             self._world.kernel.log(f"-- all have {self.version}")
-            if self._world.clean:
+            if self._world.only_updates:
                 self._check_moves()
         elif self._surge:
             new = self._world.add_worker(self.version)

@@ -22,6 +22,9 @@ from tests.simulation.kernel import MS
 if TYPE_CHECKING:  # a worker has its turns
     from tests.simulation.worker import SimWorker
 
+ENDLESS_NS = 3 * TTL_NS
+"""Longer than anything is waited for."""
+
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
@@ -139,14 +142,17 @@ class Turns:
         entity.count += 1
         turn.count = entity.count
         chance = self._kernel.random.random()
-        if call.brief or chance < 0.85:
+        sluggish = self._kernel.now_ns < self._worker.sluggish_until_ns
+        if not call.brief and sluggish and chance < 0.5:
+            most_ns, turn.endless = ENDLESS_NS, True
+        elif call.brief or chance < 0.85:
             most_ns = 5 * MS
         elif self._worker.world.clean:
             most_ns = HANDOFF_NS * 2 // 3
         elif chance < 0.97:
             most_ns = TTL_NS // 2
         else:
-            most_ns, turn.endless = 3 * TTL_NS, True
+            most_ns, turn.endless = ENDLESS_NS, True
         self._later(self._finish, turn, self._kernel.between(0, most_ns))
 
     def _finish(self, turn: Turn) -> None:

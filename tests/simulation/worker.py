@@ -48,6 +48,8 @@ class SimWorker:
         self.loop = Process(f"{self.name} loop", rate, offset_ns)
         self.streams: dict[int, Stream] = {}
         self.departure: Departure | None = None
+        self.sluggish_until_ns = 0
+        """Until then every other turn takes very long."""
         self._ids = 0
 
     # Its life.
@@ -129,9 +131,8 @@ class SimWorker:
         for command in commands:
             match command:
                 case ev.Open(number, address, hello):
-                    self.streams[number] = self.world.network.open_stream(
-                        self, number, address, hello
-                    )
+                    network = self.world.network
+                    self.streams[number] = network.open_stream(self, number, address, hello)
                 case ev.Send(number, message):
                     if (stream := self.streams.get(number)) is not None:
                         stream.up.send(message)

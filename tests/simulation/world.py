@@ -11,7 +11,7 @@ from seedbed_seed.core.membership import Status, Worker
 from tests.simulation.calls import HANDOFF_NS, TTL_NS, Referee
 from tests.simulation.clients import Clients
 from tests.simulation.ending import Ending
-from tests.simulation.fault import GENTLE, Fault, Plan
+from tests.simulation.fault import GENTLE, UPDATES, Fault, Plan
 from tests.simulation.faults import Faults
 from tests.simulation.kernel import MS, SECOND, START_NS, Kernel, Violation
 from tests.simulation.keys import DURABLE, MEMBERS, ROLE, SHARDS, VOLATILE
@@ -67,8 +67,10 @@ class World:
         self.rollout: Rollout | None = None
         self.faults = Faults(self)
         self._script = plan(self.kernel.random)
-        self.clean = all(fault.kind in GENTLE for _, fault in self._script)
+        kinds = {fault.kind for _, fault in self._script}
+        self.clean = kinds <= GENTLE
         """Nothing goes wrong; what is done on purpose, nobody may notice."""
+        self.only_updates = kinds <= UPDATES
 
     def run(self) -> None:
         """Start, let everything go wrong, stop that, and see that all is well again."""

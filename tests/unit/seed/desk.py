@@ -271,6 +271,7 @@ class Desk:
         ttl_s: int = 1,
         evidence: Literal["durable", "all", "off"] = "durable",
         network: SeedNetwork | None = None,
+        load_interval_ns: int = 10_000_000_000,
     ) -> None:
         self.store = store
         self.clock = clock = SystemClock()
@@ -334,7 +335,11 @@ class Desk:
                 owners=self.view.owners,
             ),
             attendance=Attendance(
-                records=self.records, view=self.view, epoch_seen=self.epochs.seen
+                records=self.records,
+                view=self.view,
+                clock=clock,
+                load_interval_ns=load_interval_ns,
+                epoch_seen=self.epochs.seen,
             ),
             lost=self.lost,
             clock=clock,
@@ -438,10 +443,11 @@ async def desk(
     ttl_s: int = 1,
     evidence: Literal["durable", "all", "off"] = "durable",
     driving: bool = False,
+    load_interval_ns: int = 10_000_000_000,
 ) -> AsyncGenerator[Desk, None]:
     """One seed over a store of its own."""
     async with TroubledStore() as store:
-        one = Desk(store, ttl_s=ttl_s, evidence=evidence)
+        one = Desk(store, ttl_s=ttl_s, evidence=evidence, load_interval_ns=load_interval_ns)
         async with one.open(driving=driving):
             yield one
 

@@ -1,6 +1,7 @@
-"""What a seed does for a worker while its Register stream lasts: renew, move its status on, let go.
+"""What a seed does for a worker while its Register stream lasts: renew, note what it tells, let go.
 
-Messages of one worker are handled one after the other, each within a bounded time.
+Three tasks share it: the reader waits for nobody, the newest heartbeat is answered beside it, and
+`worker_reports` writes what the worker tells of itself. So no release waits for a heartbeat.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from seedbed.clock import Clock
 from seedbed.errors import CallError, ProtocolError, Reason
 from seedbed.ids import Incarnation
 from seedbed.v1 import cluster_pb2, store_pb2
@@ -18,6 +20,7 @@ from seedbed_seed.member_records import Joined, MemberRecords
 from seedbed_seed.records import parse_record
 from seedbed_seed.retrying import Backoff
 from seedbed_seed.store import Get, StoreError
+from seedbed_seed.worker_reports import WorkerReports
 from seedbed_seed.worker_stream import WorkerStream
 
 log = logging.getLogger(__name__)
@@ -31,32 +34,71 @@ class Attendance:
         *,
         records: MemberRecords,
         view: ClusterView,
+        clock: Clock,
+        load_interval_ns: int,
         epoch_seen: Callable[[cluster_pb2.EpochSeen], None],
     ) -> None:
         self._records = records
         self._view = view
+        self._clock = clock
+        self._load_interval_ns = load_interval_ns
         self._epoch_seen = epoch_seen
 
-    async def read(self, stream: WorkerStream, joined: Joined) -> None:
-        """Handle messages until the stream ends or the worker says goodbye."""
-        while (message := await stream.receive()) is not None:
-            match message.WhichOneof("kind"):
-                case "heartbeat":
-                    await self._heartbeat(stream, joined, message.heartbeat.seq)
-                case "draining":
-                    await self._drain(joined)
-                case "goodbye":
-                    stream.apply(core.GoodbyeArrived())
-                    return
-                case "epoch_seen":
-                    self._epoch_seen(message.epoch_seen)
-                case _:
-                    raise ProtocolError("a second Hello on one Register stream")
-        stream.end()
+    async def attend(self, stream: WorkerStream, joined: Joined) -> None:
+        """Handle messages until the stream ends, falls silent, or the worker says goodbye."""
+        reports = WorkerReports(
+            joined,
+            records=self._records,
+            view=self._view,
+            clock=self._clock,
+            load_interval_ns=self._load_interval_ns,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(self._read(stream, joined, reports, tasks))
+            writing = tasks.create_task(reports.run())
+            await stream.until_over()
+            reading.cancel()
+            writing.cancel()
 
-    async def _heartbeat(self, stream: WorkerStream, joined: Joined, seq: int) -> None:
+    async def _read(
+        self,
+        stream: WorkerStream,
+        joined: Joined,
+        reports: WorkerReports,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        answering: asyncio.Task[None] | None = None
+        try:
+            while (message := await stream.receive()) is not None:
+                match message.WhichOneof("kind"):
+                    case "heartbeat":
+                        beat = message.heartbeat
+                        todo = stream.apply(core.HeartbeatArrived(beat.seq))
+                        if answering is not None:
+                            answering.cancel()  # its session has given it up for this one
+                        answering = tasks.create_task(self._answer(stream, joined, todo))
+                        reports.loaded(beat.load)
+                        reports.released(beat.released)
+                    case "released":
+                        reports.released(message.released.released)
+                    case "draining":
+                        reports.drains()
+                    case "goodbye":
+                        stream.apply(core.GoodbyeArrived())
+                        return
+                    case "epoch_seen":
+                        self._epoch_seen(message.epoch_seen)
+                    case _:
+                        raise ProtocolError("a second Hello on one Register stream")
+            stream.end()
+        finally:
+            if answering is not None:
+                answering.cancel()
+
+    async def _answer(
+        self, stream: WorkerStream, joined: Joined, todo: list[core.Renew | core.Read]
+    ) -> None:
         """Do what the session asks of the store; what is not done in time it calls UNKNOWN."""
-        todo = stream.apply(core.HeartbeatArrived(seq))
         try:
             async with asyncio.timeout(self._records.step_s):
                 while todo:
@@ -101,13 +143,6 @@ class Attendance:
                 await backoff.wait()
             else:
                 return
-
-    async def _drain(self, joined: Joined) -> None:
-        before = {store_pb2.MEMBER_STATUS_JOINING, store_pb2.MEMBER_STATUS_UP}
-        try:
-            await self._records.set_status(joined, store_pb2.MEMBER_STATUS_DRAINING, before)
-        except StoreError as error:
-            log.warning("drain not written", extra={"node": joined.node_id, "error": str(error)})
 
     async def let_go(self, stream: WorkerStream, joined: Joined) -> None:
         """The worker has drained and fenced itself: its shards may move at once."""

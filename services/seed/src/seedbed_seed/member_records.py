@@ -63,30 +63,30 @@ class MemberRecords:
         """The record of this node as it is now; one that does not parse is a `StoreError`."""
         reading = await self.store.read(Get(self.keys.worker(node_id)), timeout=self.step_s)
         entry = next(iter(reading.answers[0]), None)
-        if entry is None:
-            return None
-        try:
-            return entry, parse_record(entry.value)
-        except ProtocolError as error:
-            raise StoreError(f"{entry.key}: {error}") from error
+        return (entry, _parse(entry)) if entry is not None else None
 
-    async def rewrite(self, node_id: str, change: Change, is_done: Change) -> int | None:
+    async def rewrite(
+        self, node_id: str, change: Change, is_done: Change, seen: Entry | None = None
+    ) -> int | None:
         """Change the record; returns its new revision, or None if `change` would not have it.
 
         `is_done` tells from a later reading whether a write in doubt, or one for which etcd says
-        that it is full, was carried out.
+        that it is full, was carried out. `seen` is the record as it was lately: it saves the
+        reading before the write.
         """
-        for _ in range(ATTEMPTS):
+        known = (seen, _parse(seen)) if seen is not None else None
+        if known is None or not change(known[1]):
             known = await self.read(node_id)
-            if known is None:
+            if known is None or not change(known[1]):
                 return None
+        for _ in range(ATTEMPTS):
             entry, record = known
-            if not change(record):
-                return None
             put = Put(entry.key, record.SerializeToString(), lease=record.lease_id)
             guard = Modified(entry.key, entry.mod_revision)
             try:
-                outcome = await self.store.write(put, when=[guard], timeout=self.step_s)
+                outcome = await self.store.write(
+                    put, when=[guard], otherwise=[Get(entry.key)], timeout=self.step_s
+                )
             except LeaseNotFound:
                 return None
             except (WriteInDoubt, StoreFull) as error:
@@ -95,9 +95,13 @@ class MemberRecords:
                     return known[0].mod_revision
                 if isinstance(error, StoreFull):
                     raise  # not written, nor would another one be
-                continue
-            if outcome.succeeded:
-                return outcome.revision
+            else:
+                if outcome.succeeded:
+                    return outcome.revision
+                now = next(iter(outcome.answers[0]), None)
+                known = (now, _parse(now)) if now is not None else None
+            if known is None or not change(known[1]):
+                return None
         raise StoreError(f"record of {node_id}: {ATTEMPTS} writes lost to others'")
 
     async def set_status(
@@ -141,6 +145,13 @@ class MemberRecords:
         if outcome.succeeded:
             await self.store.revoke(joined.lease, timeout=self.step_s)
         return outcome.succeeded
+
+
+def _parse(entry: Entry) -> store_pb2.MemberRecord:
+    try:
+        return parse_record(entry.value)
+    except ProtocolError as error:
+        raise StoreError(f"{entry.key}: {error}") from error
 
 
 def names(record: store_pb2.MemberRecord, joined: Joined) -> bool:

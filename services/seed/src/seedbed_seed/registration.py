@@ -2,7 +2,7 @@
 
 A stream is read by a task of its own, whose parent is `Registration`, and written by the server's
 call: so what has to happen after a stream's end (the mark, the look for evidence) is cut off by no
-caller. Messages of one worker are handled one after the other; each is bounded by a time.
+caller.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Registration:
         try:
             joined = await self._greet(stream)
             if joined is not None:
-                await self._serve(stream, joined)
+                await self._attendance.attend(stream, joined)
                 if stream.goodbye:
                     await self._attendance.let_go(stream, joined)
         except* ProtocolError as errors:
@@ -219,13 +219,6 @@ class Registration:
         refused = cluster_pb2.Refused(reason=reason, message=message, retry_after_ms=retry_after_ms)
         stream.put(cluster_pb2.SeedMessage(refused=refused))
         stream.end()
-
-    async def _serve(self, stream: WorkerStream, joined: Joined) -> None:
-        """Handle messages until the stream ends, falls silent, or the worker says goodbye."""
-        async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(self._attendance.read(stream, joined))
-            await stream.until_over()
-            reading.cancel()
 
     def _renewed(self, joined: Joined, stream: WorkerStream) -> None:
         if self._tasks is not None:

@@ -173,7 +173,13 @@ class Seed:
                 ttl_s=ttl_s,
                 owners=self.view.owners,
             ),
-            attendance=Attendance(records=records, view=self.view, epoch_seen=self.epochs.seen),
+            attendance=Attendance(
+                records=records,
+                view=self.view,
+                clock=clock,
+                load_interval_ns=config.rebalance.interval_ns,
+                epoch_seen=self.epochs.seen,
+            ),
             lost=LostWorkers(
                 records=records,
                 view=self.view,
