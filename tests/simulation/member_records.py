@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from seedbed.ids import Epoch, Incarnation, NodeId
-from seedbed_seed.core.membership import Release, Status, Worker
+from seedbed.routing import Release
+from seedbed_seed.core.membership import Status, Worker
 from seedbed_seed.core.sessions import Session
 from seedbed_worker.core import session_events as ev
 from tests.simulation.kernel import MS, SECOND

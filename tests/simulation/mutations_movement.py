@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from seedbed.ids import Incarnation
-from seedbed.routing import ShardTable
+from seedbed.routing import Release, ShardTable
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions
 from seedbed_seed.core.handoffs import Handoffs, Underway
-from seedbed_seed.core.membership import Release, Worker
+from seedbed_seed.core.membership import Worker
 from seedbed_seed.core.roster import Roster
 from seedbed_seed.core.versions import Versions
 from seedbed_worker.core.region import Admitted, Region, View

@@ -21,7 +21,7 @@ from tests.support import witness
 from tests.support.cluster import Cluster, Status, cluster
 from tests.support.effects import ENTITIES, check_effects, effects_of
 from tests.support.load import REFUSALS, Call, Dial, Load, check_calls, load, warm
-from tests.support.pauses import in_ms, moved_keys, pauses, quantile
+from tests.support.pauses import in_ms, moved_keys, pauses
 from tests.support.processes import Node
 from tests.support.waiting import now
 from tests.support.watchers import Watching, watching
@@ -110,12 +110,10 @@ class Scene:
         check_calls(self.load, DEADLINE_S, reasons)
         check_effects([*self.load.calls, *self.others], effects_of(self.effects))
 
-    def check_pauses(self, *, p50: float = 0.05, p99: float = 0.25, most: float = 1.0) -> None:
-        """Entities were away for so many seconds at most."""
+    def check_pauses(self, most: float = 1.0) -> None:
+        """No entity was away for longer, in seconds. (How long they usually are is a benchmark.)"""
         waits = self.pauses()
         assert waits, "nothing moved"
-        assert quantile(waits, 0.5) <= p50, f"pauses {in_ms(waits)}"
-        assert quantile(waits, 0.99) <= p99, f"pauses {in_ms(waits)}"
         assert waits[-1] <= most, f"pauses {in_ms(waits)}"
 
 

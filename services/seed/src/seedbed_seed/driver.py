@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Driver:
-    """This seed's membership and candidacy; `run` until cancelled, then `SeedLease.leave`."""
+    """This seed's membership and candidacy; `resign`, cancel `run`, then `SeedLease.leave`."""
 
     def __init__(
         self,
@@ -52,6 +52,8 @@ class Driver:
         self._placement = placement
         self._wake = asyncio.Event()
         self._leadership: Leadership | None = None
+        self._candidacy: asyncio.Task[None] | None = None
+        self._resigned = False
         view.listen(self._changed)
 
     @property
@@ -68,7 +70,10 @@ class Driver:
                 backoff.reset()
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._lease.keep(), name="seed lease")
-                    tasks.create_task(self._candidate(lease), name="seed candidacy")
+                    if not self._resigned:
+                        self._candidacy = tasks.create_task(
+                            self._candidate(lease), name="seed candidacy"
+                        )
             except* (LeaseLost, StoreError) as errors:
                 first = leaves(errors)[0]
                 log.warning(
@@ -78,6 +83,13 @@ class Driver:
                     # A named state, not a retry loop.
                     await asyncio.sleep(FULL_PAUSE_S)
             await backoff.wait()
+
+    async def resign(self) -> None:
+        """Lead no more, and never again; the lease is kept. Hand-offs are the next leader's."""
+        self._resigned = True
+        if self._candidacy is not None:
+            self._candidacy.cancel()
+            await asyncio.wait([self._candidacy])
 
     def epoch_reported(self, type_: str, shard: int, epoch: int) -> bool:
         """A worker saw a higher epoch than its table's; False if this seed does not lead."""

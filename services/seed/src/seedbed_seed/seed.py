@@ -62,6 +62,9 @@ ELSEWHERE_S = 5.0
 ALONE_S = 0.5
 """The same if there is no other seed."""
 
+QUIET_LOOKS = 3
+"""So many times in a row a stopping seed sees no call before it lets go of its Links."""
+
 
 def open_store(config: SeedConfig) -> EtcdStore | MemoryStore:
     """The store that the settings name, to be used as a scope."""
@@ -284,22 +287,38 @@ class Seed:
     async def _leave(self, driving: asyncio.Task[None], routing: asyncio.Task[None]) -> None:
         """Stop in the order that costs callers and workers least."""
         log.info("seed stopping")
+        by_ns = self.clock.now_ns() + int(self.config.drain_timeout_s * 1e9)
         self.checks.stopping = True
         self.checks.publish(False)
-        others = len(self.view.seed_addresses()) > 1
-        await self.registration.send_elsewhere(ELSEWHERE_S if others else ALONE_S)
-        driving.cancel()  # resigns, if this seed leads
-        self.watches.stop()
-        self.events.stop()
-        await self.server.go_away()
+        await self._send_all_elsewhere()
         async with asyncio.TaskGroup() as closing:
-            closing.create_task(self.server.close(self.config.drain_timeout_s / 2))
-            while self.edge.running:  # noqa: ASYNC110  counted on the hot path, without an event
-                await asyncio.sleep(0.02)
+            # Sends GOAWAY; what has begun may end.
+            left_s = max(0.0, (by_ns - self.clock.now_ns()) / 1e9)
+            closing.create_task(self.server.close(left_s))
+            await self._until_quiet()
             routing.cancel()  # only streams are left: they end, and are opened anew elsewhere
             await self.server.close(ALONE_S)
+        driving.cancel()
         await self.lease.leave()
         log.info("seed stopped")
+
+    async def _send_all_elsewhere(self) -> None:
+        """Whoever follows this seed finds another one while this one still serves its calls."""
+        others = len(self.view.seed_addresses()) > 1
+        limit_s = min(ELSEWHERE_S, self.config.drain_timeout_s / 2) if others else ALONE_S
+        async with asyncio.TaskGroup() as leaving:
+            leaving.create_task(self.driver.resign())
+            await self.lease.drain()  # before anybody goes, so that nobody is sent back here
+            self.watches.stop()
+        self.events.stop()
+            await self.registration.send_elsewhere(limit_s)
+
+    async def _until_quiet(self) -> None:
+        """No unary call has been under way for a while: one may be between gRPC and its handler."""
+        quiet = 0
+        while quiet < QUIET_LOOKS:
+            quiet = 0 if self.edge.running else quiet + 1
+            await asyncio.sleep(0.02)  # counted on the hot path, without an event
 
     def _routes_changed(self, change: ViewChange) -> None:
         coordinator = self.view.coordinator

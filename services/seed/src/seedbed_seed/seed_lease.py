@@ -28,7 +28,7 @@ from seedbed_seed.store import (
 log = logging.getLogger(__name__)
 
 LEAVE_S = 1.0
-"""For each of the two last writes of a seed that stops."""
+"""For each reading and write of a seed that stops."""
 
 
 class LeaseLost(SeedbedError):
@@ -102,8 +102,21 @@ class SeedLease:
                 raise LeaseLost("it has ended")
             self._good_until_ns = began_ns + ttl_s * 1_000_000_000
 
+    async def drain(self) -> None:
+        """Say that this seed is about to leave, if the store answers in time."""
+        # Also in a record that is written anew from now on.
+        self._member.status = store_pb2.MEMBER_STATUS_DRAINING
+        await self._say(store_pb2.MEMBER_STATUS_DRAINING)
+
     async def leave(self) -> None:
         """Say that this seed left, and end the lease, if the store answers in time."""
+        await self._say(store_pb2.MEMBER_STATUS_LEFT)
+        if self._lease:
+            with suppress(StoreError):
+                await self._store.revoke(self._lease, timeout=LEAVE_S)
+        self._lease = 0
+
+    async def _say(self, status: store_pb2.MemberStatus.ValueType) -> None:
         if not self._lease:
             return
         with suppress(StoreError):
@@ -112,13 +125,10 @@ class SeedLease:
                 if entry.lease != self._lease:
                     continue
                 record = parse_record(entry.value)
-                record.member.status = store_pb2.MEMBER_STATUS_LEFT
+                record.member.status = status
                 put = Put(self._key, record.SerializeToString(), lease=self._lease)
                 guard = Modified(self._key, entry.mod_revision)
                 await self._store.write(put, when=[guard], timeout=LEAVE_S)
-        with suppress(StoreError):
-            await self._store.revoke(self._lease, timeout=LEAVE_S)
-        self._lease = 0
 
     def _refuse_stranger(self, value: bytes) -> None:
         """Two seeds of one name would write over each other for ever; a restart may."""
