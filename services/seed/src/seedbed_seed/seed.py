@@ -310,7 +310,7 @@ class Seed:
             leaving.create_task(self.driver.resign())
             await self.lease.drain()  # before anybody goes, so that nobody is sent back here
             self.watches.stop()
-        self.events.stop()
+            self.events.stop()
             await self.registration.send_elsewhere(limit_s)
 
     async def _until_quiet(self) -> None:
