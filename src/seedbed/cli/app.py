@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated
 
-import grpc
 import typer
-from google.protobuf.message import Message
-from rich.console import Console
-from rich.table import Table
 
-from seedbed.cli import INSTALL, protoc, reflection, tables
+from seedbed.cli import INSTALL, operations, protoc, reflection, tables
+from seedbed.cli.asking import FormOption, SeedOption, WatchOption, listing
 from seedbed.cli.connection import CALL_LIMIT_S, connected
-from seedbed.cli.failure import Failure, Form, of_rpc, refused, reporting, show, wrong_usage
+from seedbed.cli.failure import Form, refused, reporting, wrong_usage
 from seedbed.cli.gen import Mistakes, generate
 from seedbed.cli.jsonform import to_line, to_text
 from seedbed.cli.up import UpOptions, run_up
@@ -29,17 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-SeedOption: TypeAlias = Annotated[
-    str, typer.Option("--seed", help="A seed, host:port. Default: SEEDBED_SEEDS.")
-]
-FormOption: TypeAlias = Annotated[Form, typer.Option("-o", "--output", help="Form of the output.")]
-WatchOption: TypeAlias = Annotated[
-    bool, typer.Option("--watch", help="Show it again whenever it changes, until Ctrl-C.")
-]
-
-WATCH_PERIOD_S = 1.0
-
-R = TypeVar("R", bound=Message)
+operations.add_to(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -78,7 +63,7 @@ def status(
     def ask(admin: admin_pb2_grpc.AdminStub) -> admin_pb2.GetClusterResponse:
         return admin.GetCluster(admin_pb2.GetClusterRequest(), timeout=CALL_LIMIT_S)
 
-    _listing(seed, output, watch, ask, tables.cluster)
+    listing(seed, output, watch, ask, tables.cluster)
 
 
 @app.command()
@@ -90,7 +75,7 @@ def members(
     def ask(admin: admin_pb2_grpc.AdminStub) -> admin_pb2.ListMembersResponse:
         return admin.ListMembers(admin_pb2.ListMembersRequest(), timeout=CALL_LIMIT_S)
 
-    _listing(seed, output, watch, ask, tables.members)
+    listing(seed, output, watch, ask, tables.members)
 
 
 @app.command()
@@ -109,7 +94,7 @@ def shards(
             _check_type(admin, type_)
         return response
 
-    _listing(seed, output, watch, ask, tables.shards if type_ else tables.shards_by_owner)
+    listing(seed, output, watch, ask, tables.shards if type_ else tables.shards_by_owner)
 
 
 @app.command()
@@ -163,54 +148,6 @@ def gen(
     for type_, service in done.types.items():
         print(f"entity type {type_}: service {service}")
     print(f"{len(done.files)} files written to {out}")
-
-
-def _listing(
-    seed: str,
-    output: Form,
-    watch: bool,
-    ask: Callable[[admin_pb2_grpc.AdminStub], R],
-    table: Callable[[R], Table],
-) -> None:
-    with reporting(output):
-        shown = _ask(seed, ask)
-        _show(shown, output, table)
-        if watch:
-            _watch(seed, output, ask, table, shown)
-
-
-def _watch(
-    seed: str,
-    output: Form,
-    ask: Callable[[admin_pb2_grpc.AdminStub], R],
-    table: Callable[[R], Table],
-    shown: R,
-) -> None:
-    """Show each change; an outage is said once and outlasted."""
-    never, lost = Event(), False
-    while not never.wait(WATCH_PERIOD_S):
-        try:
-            found = _ask(seed, ask)
-        except (Failure, grpc.RpcError) as error:
-            if not lost:
-                show(error if isinstance(error, Failure) else of_rpc(error), output)
-            lost = True
-            continue
-        if found != shown or lost:
-            _show(found, output, table)
-        shown, lost = found, False
-
-
-def _ask(seed: str, ask: Callable[[admin_pb2_grpc.AdminStub], R]) -> R:
-    with connected(seed) as channel:
-        return ask(admin_pb2_grpc.AdminStub(channel))
-
-
-def _show(message: R, output: Form, table: Callable[[R], Table]) -> None:
-    if output is Form.JSON:
-        print(to_line(message), flush=True)
-    else:
-        Console().print(table(message))
 
 
 def _check_type(admin: admin_pb2_grpc.AdminStub, type_: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from rich.table import Table
 
@@ -18,6 +19,8 @@ def cluster(response: admin_pb2.GetClusterResponse) -> Table:
     """Of `status`."""
     coordinator = response.coordinator or "none"
     frozen = ", frozen" if response.frozen else ""
+    if response.frozen_reason:
+        frozen += f": {response.frozen_reason}"
     table = _table("TYPE", "SHARDS", "GENERATION", "WORKERS")
     table.title = f"cluster {response.cluster}, coordinator {coordinator}{frozen}"
     for type_ in response.types:
@@ -53,8 +56,13 @@ def members(response: admin_pb2.ListMembersResponse) -> Table:
 
 def shards(response: admin_pb2.ListShardsResponse) -> Table:
     """Of `shards TYPE`: one line a shard."""
-    table = _table("TYPE", "SHARD", "OWNER", "EPOCH", "PHASE", "NEXT OWNER")
-    for shard in response.shards:
+    return shard_list(response.shards)
+
+
+def shard_list(found: Iterable[admin_pb2.Shard]) -> Table:
+    """Of `move` and `pin` too."""
+    table = _table("TYPE", "SHARD", "OWNER", "EPOCH", "PHASE", "NEXT OWNER", "PINNED TO")
+    for shard in found:
         table.add_row(
             shard.type,
             str(shard.shard),
@@ -62,6 +70,7 @@ def shards(response: admin_pb2.ListShardsResponse) -> Table:
             str(shard.epoch),
             str(enum_name(_PHASE, shard.phase)),
             shard.next_owner,
+            shard.pinned,
         )
     return table
 

@@ -203,6 +203,8 @@ class Up:
         environ = {
             **os.environ,
             "PYTHONUNBUFFERED": "1",
+            # A cluster that stops as a whole has nowhere to drain to.
+            "SEEDBED_DRAIN_TIMEOUT_S": os.environ.get("SEEDBED_DRAIN_TIMEOUT_S") or "1",
             "SEEDBED_NODE_ID": name,
             "SEEDBED_HOST": "127.0.0.1",
             "SEEDBED_BIND": "127.0.0.1",

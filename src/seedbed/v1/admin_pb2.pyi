@@ -43,6 +43,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """An operator's order was given or taken back."""
     EVENT_KIND_STUCK: _EventKind.ValueType  # 8
     """Something waits for help: a drain with nowhere to go, a store out of space."""
+    EVENT_KIND_MISSED: _EventKind.ValueType  # 9
+    """This reader was too slow, and was not told everything."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
 
@@ -63,6 +65,8 @@ EVENT_KIND_ORDER: EventKind.ValueType  # 7
 """An operator's order was given or taken back."""
 EVENT_KIND_STUCK: EventKind.ValueType  # 8
 """Something waits for help: a drain with nowhere to go, a store out of space."""
+EVENT_KIND_MISSED: EventKind.ValueType  # 9
+"""This reader was too slow, and was not told everything."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 @_typing.final
@@ -280,6 +284,9 @@ class DrainResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MEMBER_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    note: _builtins.str
+    """Why it cannot be rid of all of them now; empty: it can."""
     @_builtins.property
     def member(self) -> _store_pb2.Member:
         """As it is after the order; `shards` are still to be handed off."""
@@ -288,10 +295,11 @@ class DrainResponse(_message.Message):
         self,
         *,
         member: _store_pb2.Member | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["member", b"member"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["member", b"member", "note", b"note"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -680,6 +688,7 @@ class Event(_message.Message):
     CALLS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.int
     """Milliseconds since 1970, by this seed's clock."""
     kind: Global___EventKind.ValueType
@@ -702,6 +711,8 @@ class Event(_message.Message):
     """A reason of docs/errors.md, if any."""
     message: _builtins.str
     """For people."""
+    missed: _builtins.int
+    """How many events (MISSED)."""
     @_builtins.property
     def shards(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -721,10 +732,11 @@ class Event(_message.Message):
         calls: _builtins.int = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
+        missed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "from_node", b"from_node", "incarnation", b"incarnation", "kind", b"kind", "message", b"message", "node_id", b"node_id", "reason", b"reason", "role", b"role", "shards", b"shards", "status", b"status", "time_ms", b"time_ms", "to_node", b"to_node", "took_ms", b"took_ms", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "from_node", b"from_node", "incarnation", b"incarnation", "kind", b"kind", "message", b"message", "missed", b"missed", "node_id", b"node_id", "reason", b"reason", "role", b"role", "shards", b"shards", "status", b"status", "time_ms", b"time_ms", "to_node", b"to_node", "took_ms", b"took_ms", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

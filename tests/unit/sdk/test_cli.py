@@ -24,52 +24,11 @@ from seedbed.cli.app import app
 from seedbed.cli.jsonform import to_json
 from seedbed.cli.reflection import Reflection
 from seedbed.cli.sample import sample
-from seedbed.v1 import admin_pb2, admin_pb2_grpc, store_pb2
+from seedbed.v1 import admin_pb2_grpc, store_pb2
+from tests.unit.sdk.fake_admin import Admin
 
 THERMOSTAT = "thermostat.v1.Thermostat"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
-
-
-class Admin(admin_pb2_grpc.AdminServicer):
-    """A cluster that stands still, but for the shards of its worker."""
-
-    shards = 1024
-
-    def GetCluster(
-        self, request: admin_pb2.GetClusterRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.GetClusterResponse:
-        thermostat = admin_pb2.EntityType(type="thermostat", shard_count=1024, generation=2**53)
-        return admin_pb2.GetClusterResponse(
-            cluster="default", coordinator="seed-1", types=[thermostat]
-        )
-
-    def ListMembers(
-        self, request: admin_pb2.ListMembersRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.ListMembersResponse:
-        worker = store_pb2.Member(
-            node_id="worker-1",
-            role=store_pb2.ROLE_WORKER,
-            status=store_pb2.MEMBER_STATUS_UP,
-            host="127.0.0.1",
-            port=4685,
-            shards=self.shards,
-        )
-        return admin_pb2.ListMembersResponse(members=[worker])
-
-    def ListShards(
-        self, request: admin_pb2.ListShardsRequest, context: grpc.ServicerContext
-    ) -> admin_pb2.ListShardsResponse:
-        response = admin_pb2.ListShardsResponse()
-        if request.type in ("", "thermostat"):
-            response.shards.add(
-                type="thermostat",
-                shard=7,
-                owner="worker-1",
-                epoch=2**53 + 1,
-                phase=store_pb2.SHARD_PHASE_OWNED,
-            )
-            response.shards.add(type="thermostat", shard=8)
-        return response
 
 
 class Thermostat(pb_grpc.ThermostatServicer):

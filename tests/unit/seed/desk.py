@@ -16,6 +16,8 @@ from typing import Literal
 from seedbed.calls import Metadata
 from seedbed.clock import SystemClock
 from seedbed.errors import CallError
+from seedbed.routing import ShardTable
+from seedbed.status import failed, status_error
 from seedbed.transport import (
     Connection,
     Disconnected,
@@ -28,18 +30,24 @@ from seedbed.transport import (
 )
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
+from seedbed_seed.admin import Admin
 from seedbed_seed.attendance import Attendance
+from seedbed_seed.cluster_story import ClusterStory
 from seedbed_seed.cluster_view import ClusterView
 from seedbed_seed.contracts import Contracts
 from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.epoch_reports import EpochReports
+from seedbed_seed.events import Events
 from seedbed_seed.evidence import Budget, Dialled, Dialler, Silence
 from seedbed_seed.joining import Joining
+from seedbed_seed.leader_verbs import LeaderVerbs
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
 from seedbed_seed.memory_store import MemoryStore
+from seedbed_seed.order_book import OrderBook
+from seedbed_seed.order_verbs import OrderVerbs
 from seedbed_seed.placement import Placement
 from seedbed_seed.records import Keys, parse_record
 from seedbed_seed.registration import Registration, RegistrationSettings
@@ -239,14 +247,19 @@ class SeedNetwork(Transport):
     def connect(self, address: str) -> Connection:
         return _SeedConnection(self, address)
 
-    async def call(self, address: str, method: str, request: bytes) -> bytes:
+    async def call(
+        self, address: str, method: str, request: bytes, metadata: Metadata = ()
+    ) -> bytes:
         self.asked.append(address)
         desk = self._desks.get(address)
         if desk is None or self.down:
             raise Disconnected(14, "connection refused", reached=False)
-        known = desk.epochs.find(method)
+        known = desk.epochs.find(method) or desk.admin.find(method)
         assert isinstance(known, UnaryMethod)
-        return await known.handler(ScriptedCall(method), request)
+        try:
+            return await known.handler(ScriptedCall(method, metadata), request)
+        except CallError as error:
+            raise status_error(failed(error)) from error
 
 
 class _SeedConnection(Connection):
@@ -257,7 +270,7 @@ class _SeedConnection(Connection):
     async def unary(
         self, method: str, request: bytes, *, timeout: float, metadata: Metadata = ()
     ) -> bytes:
-        return await self._network.call(self._address, method, request)
+        return await self._network.call(self._address, method, request, metadata)
 
     def bidi(self, method: str, *, metadata: Metadata = ()) -> Duplex:
         raise NotImplementedError
@@ -283,6 +296,7 @@ class Desk:
         self.clock = clock = SystemClock()
         self.keys = Keys("test")
         self.dialler = ScriptedDialler()
+        self.events = Events(clock)
         coordinator = Coordinator(
             CoordinatorSettings(ttl_ns=ttl_s * 1_000_000_000, evidence=evidence)
         )
@@ -292,7 +306,9 @@ class Desk:
             keys=self.keys,
             coordinator=coordinator,
             role_of=lambda type_: "sharding",
+            told=self.events.member,
         )
+        self.story = ClusterStory(self.view, clock, self.events.tell)
         self.routes = RouteLog(self.view, clock)
         self.records = MemberRecords(store, self.keys, ttl_s / 8)
         self.contracts = Contracts(
@@ -350,9 +366,29 @@ class Desk:
             lost=self.lost,
             clock=clock,
             settings=RegistrationSettings(node, ttl_s, 4 << 20),
+            events=self.events,
+        )
+        self.orders = OrderBook(store, self.keys, ttl_s / 8)
+        self.admin = Admin(
+            view=self.view,
+            table_of=self.table_of,
+            orders=OrderVerbs(self.view, self.orders, self.table_of),
+            leader=LeaderVerbs(
+                view=self.view,
+                node_id=node,
+                transport=network or SeedNetwork(),
+                clock=clock,
+                table_of=self.table_of,
+                leads=lambda: self.driver.leading,
+                order=self.driver.moves_ordered,
+            ),
+            events=self.events,
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._workers: list[ScriptedWorker] = []
+
+    def table_of(self, type_: str, chunk: int) -> ShardTable | None:
+        return self.view.tables.get((type_, chunk))
 
     def connect(self, hello: pb.Hello, *, reading: bool = True) -> ScriptedWorker:
         """Open a Register stream that begins with this Hello."""

@@ -10,7 +10,6 @@ from grpc_reflection.v1alpha import reflection_pb2
 from seedbed.errors import CallError, Reason
 from seedbed.transport import BidiMethod, UnaryMethod
 from seedbed.v1 import admin_pb2, store_pb2
-from seedbed_seed.admin import Admin
 from seedbed_seed.reflection import PATHS, Reflection
 from tests.unit.seed.declared import declaration
 from tests.unit.seed.desk import Desk, ScriptedCall, desk, hello
@@ -20,9 +19,7 @@ Ask = reflection_pb2.ServerReflectionRequest
 
 async def ask(seed: Desk, method: str, request: bytes) -> bytes:
     call = ScriptedCall(method=f"/seedbed.v1.Admin/{method}")
-    found = Admin(seed.view, lambda name, chunk: seed.view.tables.get((name, chunk))).find(
-        call.method
-    )
+    found = seed.admin.find(call.method)
     assert isinstance(found, UnaryMethod)
     return await found.handler(call, request)
 
@@ -86,9 +83,8 @@ async def test_an_unknown_type_and_garbage_are_bad_requests(request_bytes: bytes
 
 async def test_other_methods_are_not_admins() -> None:
     async with desk() as seed:
-        admin = Admin(seed.view, lambda name, chunk: seed.view.tables.get((name, chunk)))
-        assert admin.find("/seedbed.v1.Admin/Nothing") is None
-        assert admin.find("/seedbed.v1.Cluster/Register") is None
+        assert seed.admin.find("/seedbed.v1.Admin/Nothing") is None
+        assert seed.admin.find("/seedbed.v1.Cluster/Register") is None
 
 
 async def test_reflection_lists_the_users_services_and_our_own() -> None:

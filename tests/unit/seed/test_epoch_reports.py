@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from seedbed.calls import Metadata
 from seedbed.errors import CallError, Reason
 from seedbed.routing import ShardTable
 from seedbed.transport import StatusError, UnaryMethod
@@ -140,7 +141,7 @@ async def test_many_reports_while_one_is_under_way_are_passed_on_as_one(
         held = asyncio.Event()
         told: list[pb.EpochSeen] = []
 
-        async def call(address: str, method: str, request: bytes) -> bytes:
+        async def call(address: str, method: str, request: bytes, metadata: Metadata) -> bytes:
             told.append(pb.EpochSeen.FromString(request))
             await held.wait()
             return b""

@@ -84,6 +84,7 @@ class Door:
     edge: Edge
     router: ScriptedRouter
     metrics: Metrics
+    overloaded: list[str]
 
     async def call(self, method: str, request: bytes, call: ScriptedCall | None = None) -> bytes:
         """Call as a unary client does, whatever kind of method is found."""
@@ -118,6 +119,7 @@ async def door(*, registered: bool = True) -> AsyncGenerator[Door, None]:
     async with desk() as seed:
         router = ScriptedRouter()
         metrics = Metrics()
+        overloaded: list[str] = []
         edge = Edge(
             view=seed.view,
             router=router,
@@ -126,12 +128,13 @@ async def door(*, registered: bool = True) -> AsyncGenerator[Door, None]:
                 max_message_bytes=LIMIT, default_deadline_s=10.0, etcd_limit_ns=2 * SECOND_NS
             ),
             tracer=NO_TRACER,
+            overloaded=overloaded.append,
         )
         gateway = Gateway(view=seed.view, contracts=seed.contracts, edge=edge, metrics=metrics)
         if registered:
             await seed.contracts.register([declaration(streams=("Watch",))])
             await seed.until("the type", lambda: "cup" in seed.view.contracts)
-        yield Door(seed, gateway, edge, router, metrics)
+        yield Door(seed, gateway, edge, router, metrics, overloaded)
 
 
 async def test_a_call_goes_to_the_shard_of_its_key_with_its_bytes_untouched() -> None:
@@ -279,6 +282,7 @@ async def test_a_routers_refusal_is_the_callers_with_its_time_to_wait() -> None:
         with pytest.raises(StatusError) as raised:
             await front.call(FILL, cup("a"), call)
         assert reason_of(raised.value) is Reason.OVERLOADED
+        assert front.overloaded == ["cup"]
         assert raised.value.trailing == (("grpc-retry-pushback-ms", "500"),)
 
 

@@ -23,6 +23,8 @@ from seedbed.routing import Owner, ShardTable
 from seedbed.v1 import store_pb2
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions
+from seedbed_seed.core.orders import Orders
+from seedbed_seed.order_book import orders_of, parse_orders
 from seedbed_seed.records import Keys, address, parse_record, worker_of
 from seedbed_seed.store import Changed, Changes, Entry, Removed, Snapshot, Store, WatchUpdate
 from seedbed_seed.story import MemberStory
@@ -57,6 +59,7 @@ class ViewChange:
     tables: tuple[ShardTable, ...] = ()
     contracts: tuple[KnownContract, ...] = ()
     members: bool = False
+    orders: bool = False
 
 
 Listener = Callable[[ViewChange], None]
@@ -73,6 +76,7 @@ class ClusterView:
         keys: Keys,
         coordinator: core.Coordinator,
         role_of: Callable[[str], str],
+        told: Callable[[store_pb2.MemberRecord, str], None] | None = None,
     ) -> None:
         self.keys = keys
         self.revision = 0
@@ -83,12 +87,13 @@ class ClusterView:
         self.seeds: dict[str, KnownMember] = {}
         self.tables: dict[tuple[str, int], ShardTable] = {}
         self.contracts: dict[str, KnownContract] = {}
+        self.orders = Orders()
         self._candidates: dict[str, Entry] = {}
         self._store = store
         self._clock = clock
         self._coordinator = coordinator
         self._role_of = role_of
-        self._story = MemberStory()
+        self._story = MemberStory(told)
         self._listeners: list[Listener] = []
         self._news = asyncio.Event()
 
@@ -111,6 +116,10 @@ class ClusterView:
         """Wait until the watch has delivered this revision; the caller bounds the wait."""
         while not self.synced or self.revision < revision:
             await self._news.wait()
+
+    async def changed(self) -> None:
+        """Wait for the next update; the caller bounds the wait."""
+        await self._news.wait()
 
     def seed_addresses(self) -> tuple[str, ...]:
         """Advertised addresses of the seeds that are up."""
@@ -151,7 +160,7 @@ class ClusterView:
             log.warning("store restored", extra={"revision": snapshot.revision})
         before = self._by_incarnation()
         self.workers, self.seeds, self.tables, self.contracts = {}, {}, {}, {}
-        self._candidates = {}
+        self._candidates, self.orders = {}, Orders()
         for entry in snapshot.entries:
             self._take(entry)
         after = self._by_incarnation()
@@ -164,6 +173,7 @@ class ClusterView:
                 workers=tuple(worker_of(m.record, m.entry) for m in self.workers.values()),
                 tables=tuple(self.tables.values()),
                 contracts=tuple(self._contract_seen(c) for c in self.contracts.values()),
+                orders=self.orders,
                 restored=snapshot.restored,
             )
         )
@@ -174,6 +184,7 @@ class ClusterView:
             tables=tuple(self.tables.values()),
             contracts=tuple(self.contracts.values()),
             members=True,
+            orders=True,
         )
 
     def _advance(self, update: Changes) -> ViewChange | None:
@@ -181,7 +192,7 @@ class ClusterView:
             return None
         tables: dict[tuple[str, int], ShardTable] = {}
         contracts: dict[str, KnownContract] = {}
-        members = forgotten = False
+        members = forgotten = orders = False
         for change in update.changes:
             match change:
                 case Changed(entry):
@@ -200,6 +211,9 @@ class ClusterView:
                                 self._feed(
                                     decisions.WorkerSeen(worker_of(taken.record, taken.entry))
                                 )
+                        case Orders():
+                            orders = True
+                            self._feed(decisions.OrdersSeen(taken))
                         case Entry():
                             members = True
                         case None:
@@ -208,19 +222,23 @@ class ClusterView:
                     gone = self._drop(key)
                     members = members or gone is KnownMember
                     forgotten = forgotten or gone is ShardTable
+                    orders = orders or gone is Orders
         return ViewChange(
             update.revision,
             snapshot=forgotten,
             tables=tuple(self.tables.values() if forgotten else tables.values()),
             contracts=tuple(self.contracts.values() if forgotten else contracts.values()),
             members=members,
+            orders=orders,
         )
 
     def _by_incarnation(self) -> dict[str, KnownMember]:
         members = [*self.workers.values(), *self.seeds.values()]
         return {known.record.member.incarnation: known for known in members}
 
-    def _take(self, entry: Entry) -> ShardTable | KnownContract | KnownMember | Entry | None:
+    def _take(
+        self, entry: Entry
+    ) -> ShardTable | KnownContract | KnownMember | Orders | Entry | None:
         """Parse an entry into its place; None for a key of no interest or a broken value."""
         keys = self.keys
         if entry.key.startswith(keys.election):
@@ -234,6 +252,9 @@ class ClusterView:
                     raise ProtocolError(f"holds table {table.type}/{table.chunk}")
                 self.tables[table.type, table.chunk] = table
                 return table
+            if entry.key == keys.orders:
+                self.orders = orders_of(parse_orders(entry.value))
+                return self.orders
             if entry.key.startswith(keys.contracts):
                 known = parse_contract(entry)
                 self.contracts[known.contract.type] = known
@@ -251,7 +272,7 @@ class ClusterView:
             log.error("record unreadable", extra={"key": entry.key, "error": str(error)})
         return None
 
-    def _drop(self, key: str) -> type[ShardTable] | type[KnownMember] | None:
+    def _drop(self, key: str) -> type[ShardTable] | type[KnownMember] | type[Orders] | None:
         keys = self.keys
         if key.startswith(keys.workers):
             member = self.workers.pop(key.removeprefix(keys.workers), None)
@@ -276,6 +297,10 @@ class ClusterView:
             if chunk.isdecimal() and self.tables.pop((type_, int(chunk)), None) is not None:
                 self._feed(decisions.TableGone(type_, int(chunk)))
                 return ShardTable
+        if key == keys.orders:
+            self.orders = Orders()
+            self._feed(decisions.OrdersSeen(self.orders))
+            return Orders
         if key.startswith(keys.contracts):
             self.contracts.pop(key.removeprefix(keys.contracts), None)
         return None

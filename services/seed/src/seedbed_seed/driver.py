@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from seedbed.clock import Clock
@@ -96,6 +97,14 @@ class Driver:
             return False
         event = decisions.EpochReported(type_, shard, Epoch(epoch))
         self._view.coordinator.apply(event, self._clock.now_ns())
+        self._wake.set()
+        return True
+
+    def moves_ordered(self, moves: Sequence[decisions.ShardMove]) -> bool:
+        """An operator wants these moves; False if this seed does not lead."""
+        if self._leadership is None:
+            return False
+        self._apply(decisions.MovesOrdered(tuple(moves)))
         self._wake.set()
         return True
 

@@ -6,7 +6,7 @@ traced unless asked for; what can be known before a call is in its `Route`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,7 +19,7 @@ from seedbed.errors import CallError, Reason
 from seedbed.request_ids import RequestIds
 from seedbed.router import StreamHooks
 from seedbed.service.metrics import Calls
-from seedbed.status import failed, status_error
+from seedbed.status import failed, reason_of, status_error
 from seedbed.tracing import Kind, Span, Tracer
 from seedbed.transport import ServerCall, StatusError
 from seedbed_seed.cluster_view import ClusterView
@@ -57,11 +57,14 @@ class Edge:
         clock: Clock,
         settings: GatewaySettings,
         tracer: Tracer,
+        overloaded: Callable[[str], None],
     ) -> None:
         self.router = router
         self.clock = clock
         self.settings = settings
         self.tracer = tracer
+        self.overloaded = overloaded
+        """Told the type of each call that is answered OVERLOADED."""
         self.request_ids = RequestIds(clock)
         self.default_deadline_ns = int(settings.default_deadline_s * 1e9)
         self.default_deadline: Metadata = (
@@ -132,6 +135,8 @@ class Route:
         if outcome.initial:
             call.set_initial(outcome.initial)
         if isinstance(outcome, Failed):
+            if outcome.reason is Reason.OVERLOADED:
+                edge.overloaded(self._type)
             raise _with_trailing(status_error(outcome), trailing)
         if trailing or outcome.trailing:
             call.set_trailing((*outcome.trailing, *trailing))
@@ -154,9 +159,13 @@ class Route:
             code = 0
         except CallError as error:
             code = failed(error).code
+            if error.reason is Reason.OVERLOADED:
+                edge.overloaded(self._type)
             raise
         except StatusError as error:
             code = error.code
+            if reason_of(error.details) is Reason.OVERLOADED:
+                edge.overloaded(self._type)
             raise
         finally:
             edge.open_streams[self._type] -= 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from seedbed.routing import CHUNK, ShardTable
 from seedbed.v1 import admin_pb2, store_pb2
 from seedbed_seed.cluster_view import ClusterView, KnownMember, shards_by_owner
+from seedbed_seed.core.orders import Orders
 
 TableOf: TypeAlias = Callable[[str, int], ShardTable | None]
 """Looks up the table of a type's chunk."""
@@ -22,9 +23,29 @@ def members(view: ClusterView) -> list[store_pb2.Member]:
         member = store_pb2.Member()
         member.CopyFrom(known)
         member.shards = counts.get(member.incarnation, 0)
-        member.coordinator = member.role == store_pb2.ROLE_SEED and member.node_id == leader
+        if member.role == store_pb2.ROLE_SEED:
+            member.coordinator = member.node_id == leader
+        else:
+            _show_orders(member, view.orders)
         listed.append(member)
     return listed
+
+
+def worker(view: ClusterView, node_id: str) -> store_pb2.Member:
+    """This worker; only its name and orders if it is not there."""
+    for member in members(view):
+        if member.role == store_pb2.ROLE_WORKER and member.node_id == node_id:
+            return member
+    gone = store_pb2.Member(node_id=node_id, role=store_pb2.ROLE_WORKER)
+    _show_orders(gone, view.orders)
+    return gone
+
+
+def _show_orders(member: store_pb2.Member, orders: Orders) -> None:
+    draining = member.node_id in orders.draining
+    member.cordoned = draining or member.node_id in orders.cordoned
+    if draining and member.status == store_pb2.MEMBER_STATUS_UP:
+        member.status = store_pb2.MEMBER_STATUS_DRAINING
 
 
 def types(view: ClusterView) -> list[admin_pb2.EntityType]:
@@ -51,23 +72,32 @@ def types(view: ClusterView) -> list[admin_pb2.EntityType]:
 
 def shards(view: ClusterView, table_of: TableOf, type_: str) -> list[admin_pb2.Shard]:
     """Shards of a type (empty: of all), in order; those of no table yet have no owner."""
-    node_of = {
-        known.record.member.incarnation: known.record.member.node_id
-        for known in view.workers.values()
-    }
     listed: list[admin_pb2.Shard] = []
     for name, known in sorted(view.contracts.items()):
         if type_ and name != type_:
             continue
-        count = known.contract.shard_count
-        listed += [_shard(table_of, name, shard, node_of) for shard in range(count)]
+        listed += some_shards(view, table_of, name, range(known.contract.shard_count))
     return listed
 
 
-def _shard(table_of: TableOf, type_: str, shard: int, node_of: dict[str, str]) -> admin_pb2.Shard:
+def some_shards(
+    view: ClusterView, table_of: TableOf, type_: str, numbers: Iterable[int]
+) -> list[admin_pb2.Shard]:
+    """These shards of a type, in this order."""
+    node_of = {
+        known.record.member.incarnation: known.record.member.node_id
+        for known in view.workers.values()
+    }
+    return [_shard(view.orders, table_of, type_, shard, node_of) for shard in numbers]
+
+
+def _shard(
+    orders: Orders, table_of: TableOf, type_: str, shard: int, node_of: dict[str, str]
+) -> admin_pb2.Shard:
     table = table_of(type_, shard // CHUNK)
+    pinned = orders.pins.get((type_, shard), "")
     if table is None:
-        return admin_pb2.Shard(type=type_, shard=shard)
+        return admin_pb2.Shard(type=type_, shard=shard, pinned=pinned)
     owner = table.owner_of(shard)
     handoff = table.handoffs.get(shard)
     phase = store_pb2.SHARD_PHASE_UNSPECIFIED
@@ -82,6 +112,7 @@ def _shard(table_of: TableOf, type_: str, shard: int, node_of: dict[str, str]) -
         epoch=table.epoch[shard - table.first_shard],
         phase=phase,
         next_owner=node_of.get(handoff.to, handoff.to) if handoff is not None else "",
+        pinned=pinned,
     )
 
 

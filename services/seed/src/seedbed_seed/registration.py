@@ -20,6 +20,7 @@ from seedbed.v1 import cluster_pb2
 from seedbed_seed.attendance import Attendance
 from seedbed_seed.cluster_view import ClusterView, ViewChange
 from seedbed_seed.core import sessions as core
+from seedbed_seed.events import Events
 from seedbed_seed.joining import Joining
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import Joined
@@ -60,6 +61,7 @@ class Registration:
         lost: LostWorkers,
         clock: Clock,
         settings: RegistrationSettings,
+        events: Events,
     ) -> None:
         self._view = view
         self._routes = routes
@@ -68,6 +70,7 @@ class Registration:
         self._lost = lost
         self._clock = clock
         self._settings = settings
+        self._events = events
         self._tasks: asyncio.TaskGroup | None = None
         self._streams: set[WorkerStream] = set()
         self._stopping = False
@@ -216,6 +219,7 @@ class Registration:
         log.warning(
             "worker refused", extra={"node": hello.node_id, "reason": reason, "why": message}
         )
+        self._events.refused(hello.node_id, reason, message)
         refused = cluster_pb2.Refused(reason=reason, message=message, retry_after_ms=retry_after_ms)
         stream.put(cluster_pb2.SeedMessage(refused=refused))
         stream.end()

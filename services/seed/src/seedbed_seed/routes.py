@@ -239,7 +239,7 @@ class Watches:
             ) from None
 
     def _changed(self, change: ViewChange) -> None:
-        if change.members or change.tables:
+        if change.members or change.tables or change.orders:
             for wake in self._wakers:
                 wake.set()
 

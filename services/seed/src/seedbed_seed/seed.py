@@ -24,6 +24,7 @@ from seedbed.settings import bad_setting
 from seedbed.v1 import store_pb2
 from seedbed_seed.admin import Admin
 from seedbed_seed.attendance import Attendance
+from seedbed_seed.cluster_story import ClusterStory
 from seedbed_seed.cluster_view import ClusterView, ViewChange
 from seedbed_seed.config import SeedConfig
 from seedbed_seed.contracts import Contracts
@@ -34,13 +35,17 @@ from seedbed_seed.edge import Edge, GatewaySettings
 from seedbed_seed.epoch_reports import EpochReports
 from seedbed_seed.etcd.adapter import EtcdStore
 from seedbed_seed.etcd.channels import TlsFiles as EtcdTls
+from seedbed_seed.events import Events, OverloadStory
 from seedbed_seed.evidence import Budget, Dialler
 from seedbed_seed.gateway import Gateway
 from seedbed_seed.health import SeedHealth, members_by_state, shards_by_state
 from seedbed_seed.joining import Joining
+from seedbed_seed.leader_verbs import LeaderVerbs
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
 from seedbed_seed.memory_store import MemoryStore
+from seedbed_seed.order_book import OrderBook
+from seedbed_seed.order_verbs import OrderVerbs
 from seedbed_seed.outlook import ShardOutlook
 from seedbed_seed.placement import Placement
 from seedbed_seed.records import Keys, address
@@ -110,8 +115,14 @@ class Seed:
                 rebalance=config.rebalance,
             )
         )
+        self.events = Events(clock)
         self.view = ClusterView(
-            store=store, clock=clock, keys=keys, coordinator=coordinator, role_of=config.role_of
+            store=store,
+            clock=clock,
+            keys=keys,
+            coordinator=coordinator,
+            role_of=config.role_of,
+            told=self.events.member,
         )
         self.member = store_pb2.Member(
             node_id=config.node_id,
@@ -133,6 +144,7 @@ class Seed:
             role="seed",
         )
         self.view.listen(self._routes_changed)
+        self.story = ClusterStory(self.view, clock, self.events.tell)
         self.driver = Driver(
             store=store,
             clock=clock,
@@ -158,6 +170,7 @@ class Seed:
                 config.max_message_bytes, config.default_deadline_s, self.checks.limit(ttl_s)
             ),
             tracer=telemetry.tracer,
+            overloaded=OverloadStory(self.events).answered,
         )
         self.gateway = Gateway(
             view=self.view, contracts=contracts, edge=self.edge, metrics=self.metrics
@@ -197,12 +210,13 @@ class Seed:
             ),
             clock=clock,
             settings=RegistrationSettings(config.node_id, ttl_s, config.max_message_bytes),
+            events=self.events,
         )
         self.server = self.transport.server(
             self.registration,
             self.watches,
             self.epochs,
-            Admin(self.view, self.router.table.table),
+            self._admin(OrderBook(store, keys, step_s)),
             Reflection(self.view),
             self.health,
             self.gateway,  # last: it knows an answer to every path
@@ -237,6 +251,24 @@ class Seed:
             for task in running:
                 task.cancel()
             self.management.close()
+
+    def _admin(self, orders: OrderBook) -> Admin:
+        table_of = self.router.table.table
+        return Admin(
+            view=self.view,
+            table_of=table_of,
+            orders=OrderVerbs(self.view, orders, table_of),
+            leader=LeaderVerbs(
+                view=self.view,
+                node_id=self.config.node_id,
+                transport=self.transport,
+                clock=self.clock,
+                table_of=table_of,
+                leads=lambda: self.driver.leading,
+                order=self.driver.moves_ordered,
+            ),
+            events=self.events,
+        )
 
     async def _listen(self) -> int:
         config = self.config
@@ -284,6 +316,7 @@ class Seed:
                 leaving.create_task(asyncio.sleep(NOTICE_S))
             await self.lease.drain()  # before anybody goes, so that nobody is sent back here
             self.watches.stop()
+            self.events.stop()
             await self.registration.send_elsewhere(limit_s)
 
     async def _until_quiet(self) -> None:

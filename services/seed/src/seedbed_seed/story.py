@@ -6,6 +6,7 @@ Told from the watch, so that each seed's log tells the whole of it, whoever caus
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from seedbed.v1 import store_pb2
 
@@ -21,9 +22,13 @@ _ROLES = {store_pb2.ROLE_SEED: "SEED", store_pb2.ROLE_WORKER: "WORKER"}
 
 
 class MemberStory:
-    """Remembers what it told of each incarnation, so that it tells each thing once."""
+    """Remembers what it told of each incarnation, so that it tells each thing once.
 
-    def __init__(self) -> None:
+    `told` hears the same as the log: the record, and what it tells in words.
+    """
+
+    def __init__(self, told: Callable[[store_pb2.MemberRecord, str], None] | None = None) -> None:
+        self._told_too = told
         self._told: dict[str, tuple[int, bool]] = {}
 
     def seen(self, record: store_pb2.MemberRecord) -> None:
@@ -53,6 +58,9 @@ class MemberStory:
         if event is None:
             return
         member = record.member
+        if self._told_too is not None:
+            words = event.replace("member", member.node_id, 1)
+            self._told_too(record, f"{words} ({reason})" if reason else words)
         level = logging.WARNING if event in {"member down", "member silent"} else logging.INFO
         log.log(
             level,

@@ -1,0 +1,301 @@
+"""Operators' orders, given to any seed: what they change, what is answered, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from google.protobuf.message import Message
+
+from seedbed.errors import CallError, Reason
+from seedbed.transport import StatusError, UnaryMethod
+from seedbed.v1 import admin_pb2 as pb
+from seedbed.v1 import store_pb2
+from seedbed_seed import order_book, order_verbs
+from seedbed_seed.core.orders import Orders
+from seedbed_seed.leader_verbs import FORWARDED_KEY
+from seedbed_seed.store import Delete, Put
+from tests.unit.seed.desk import Desk, ScriptedCall, SeedNetwork, TroubledStore, desk, hello
+
+
+async def ask(seed: Desk, verb: str, request: Message, *, forwarded: bool = False) -> bytes:
+    metadata = ((FORWARDED_KEY, "s9"),) if forwarded else ()
+    call = ScriptedCall(f"/seedbed.v1.Admin/{verb}", metadata)
+    found = seed.admin.find(call.method)
+    assert isinstance(found, UnaryMethod)
+    return await found.handler(call, request.SerializeToString())
+
+
+async def refusal(seed: Desk, verb: str, request: Message) -> str:
+    with pytest.raises(CallError) as raised:
+        await ask(seed, verb, request)
+    assert raised.value.reason is Reason.BAD_REQUEST
+    return raised.value.message
+
+
+async def up(seed: Desk, *nodes: str) -> None:
+    """These workers; the first of them owns all shards."""
+    for port, node in enumerate(nodes, 4000):
+        worker, _ = await seed.join(hello(node, port=port))
+        await worker.ack()
+        await seed.until_status(node, store_pb2.MEMBER_STATUS_UP)
+        await seed.until("a table", lambda: ("cup", 0) in seed.view.tables)
+
+
+@asynccontextmanager
+async def two_workers() -> AsyncGenerator[Desk, None]:
+    async with desk(ttl_s=3, driving=True) as seed:
+        await up(seed, "w1", "w2")
+        yield seed
+
+
+async def test_a_cordoned_node_is_shown_so_until_it_is_uncordoned() -> None:
+    async with two_workers() as seed:
+        answer = pb.CordonResponse.FromString(
+            await ask(seed, "Cordon", pb.CordonRequest(node_id="w2"))
+        )
+        assert (answer.member.cordoned, answer.member.status) == (
+            True,
+            store_pb2.MEMBER_STATUS_UP,
+        )
+        assert seed.view.orders.cordoned == {"w2"}
+        after = await ask(seed, "Uncordon", pb.UncordonRequest(node_id="w2"))
+        assert not pb.UncordonResponse.FromString(after).member.cordoned
+        assert seed.view.orders == Orders()
+
+
+async def test_a_drain_hands_off_all_and_is_shown_as_draining() -> None:
+    async with two_workers() as seed:
+        answer = pb.DrainResponse.FromString(
+            await ask(seed, "Drain", pb.DrainRequest(node_id="w1"))
+        )
+        assert answer.member.status == store_pb2.MEMBER_STATUS_DRAINING
+        assert (answer.member.cordoned, answer.member.shards, answer.note) == (True, 16, "")
+        await seed.until("hand-offs", lambda: len(seed.view.tables["cup", 0].handoffs) == 16)
+
+
+async def test_a_drain_with_nowhere_to_go_is_an_order_that_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with desk(ttl_s=3, driving=True) as seed:
+        await up(seed, "w1")
+        answer = pb.DrainResponse.FromString(
+            await ask(seed, "Drain", pb.DrainRequest(node_id="w1"))
+        )
+        assert "nowhere to go for shards of cup" in answer.note
+        assert seed.view.orders.draining == {"w1"}
+        assert "drain stuck" in caplog.messages
+
+
+async def test_an_unknown_node_is_refused_with_those_that_are_there() -> None:
+    async with two_workers() as seed:
+        for verb, request in (
+            ("Drain", pb.DrainRequest(node_id="w9")),
+            ("Cordon", pb.CordonRequest(node_id="w9")),
+            ("Uncordon", pb.UncordonRequest(node_id="w9")),
+            ("MoveShards", pb.MoveShardsRequest(type="cup", shards=[1], node_id="w9")),
+        ):
+            assert "no worker 'w9'" in (text := await refusal(seed, verb, request))
+            assert "workers: w1, w2" in text
+        text = await refusal(seed, "Drain", pb.DrainRequest(node_id="s1"))
+        assert text == "s1 is a seed: only workers own shards"
+        assert seed.view.orders == Orders()
+
+
+async def test_an_order_for_a_node_that_is_gone_can_be_taken_back() -> None:
+    async with two_workers() as seed:
+        record = store_pb2.Orders(draining=["gone"], cordoned=["gone"])
+        await seed.store.write(Put(seed.keys.orders, record.SerializeToString()))
+        await seed.until("orders", lambda: bool(seed.view.orders.draining))
+        answer = pb.UncordonResponse.FromString(
+            await ask(seed, "Uncordon", pb.UncordonRequest(node_id="gone"))
+        )
+        assert (answer.member.node_id, answer.member.cordoned) == ("gone", False)
+        assert seed.view.orders == Orders()
+
+
+async def test_pins_are_listed_kept_for_nodes_to_come_and_taken_back() -> None:
+    async with two_workers() as seed:
+        request = pb.PinShardsRequest(type="cup", shards=[3, 1, 3], node_id="w3")
+        answer = pb.PinShardsResponse.FromString(await ask(seed, "PinShards", request))
+        assert [(s.shard, s.pinned) for s in answer.shards] == [(1, "w3"), (3, "w3")]
+        assert seed.view.orders.pins == {("cup", 1): "w3", ("cup", 3): "w3"}
+        listed = pb.ListShardsResponse.FromString(
+            await ask(seed, "ListShards", pb.ListShardsRequest())
+        )
+        assert [s.shard for s in listed.shards if s.pinned == "w3"] == [1, 3]
+        await ask(seed, "PinShards", pb.PinShardsRequest(type="cup", shards=[3]))
+        assert seed.view.orders.pins == {("cup", 1): "w3"}
+
+
+@pytest.mark.parametrize("verb", ["PinShards", "MoveShards"])
+async def test_shards_and_types_that_are_not_there_are_refused(verb: str) -> None:
+    kind = pb.PinShardsRequest if verb == "PinShards" else pb.MoveShardsRequest
+    async with two_workers() as seed:
+        text = await refusal(seed, verb, kind(type="mug", shards=[1], node_id="w1"))
+        assert text == "no entity type 'mug' in this cluster; known: cup"
+        text = await refusal(seed, verb, kind(type="cup", shards=[1, 16], node_id="w1"))
+        assert text == "cup has no shard 16: it has shards 0 to 15"
+        text = await refusal(seed, verb, kind(type="cup", node_id="w1"))
+        assert text == "no shard named; cup has shards 0 to 15"
+
+
+async def test_pins_and_reasons_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_verbs, "MAX_PINS", 2)
+    monkeypatch.setattr(order_verbs, "MAX_NODES", 1)
+    async with two_workers() as seed:
+        request = pb.PinShardsRequest(type="cup", shards=[1, 2, 3], node_id="w1")
+        assert "3 shards would be pinned, and 2 may be" in await refusal(seed, "PinShards", request)
+        text = await refusal(
+            seed, "PinShards", pb.PinShardsRequest(type="cup", shards=[1], node_id="No")
+        )
+        assert "cannot be a node id" in text
+        text = await refusal(seed, "Freeze", pb.FreezeRequest(reason="x" * 501))
+        assert text == "a reason has at most 500 characters"
+        await ask(seed, "Cordon", pb.CordonRequest(node_id="w1"))
+        text = await refusal(seed, "Drain", pb.DrainRequest(node_id="w2"))
+        assert "2 nodes would be cordoned or draining, and 1 may be" in text
+        monkeypatch.setattr(order_book, "MAX_BYTES", 4)
+        text = await refusal(seed, "Freeze", pb.FreezeRequest(reason="lunch"))
+        assert "4 are the limit" in text
+
+
+async def test_a_freeze_is_shown_with_its_reason_and_refuses_a_rebalance() -> None:
+    async with two_workers() as seed:
+        await ask(seed, "Freeze", pb.FreezeRequest(reason="lunch"))
+        cluster = pb.GetClusterResponse.FromString(
+            await ask(seed, "GetCluster", pb.GetClusterRequest())
+        )
+        assert (cluster.frozen, cluster.frozen_reason) == (True, "lunch")
+        text = await refusal(seed, "Rebalance", pb.RebalanceRequest(apply=True))
+        assert text == "rebalancing is frozen (lunch): unfreeze it first"
+        plan = pb.RebalanceResponse.FromString(await ask(seed, "Rebalance", pb.RebalanceRequest()))
+        assert plan.held_back == "frozen: lunch"
+        await ask(seed, "Unfreeze", pb.UnfreezeRequest())
+        assert seed.view.orders == Orders()
+
+
+async def test_deleted_orders_are_no_orders() -> None:
+    async with two_workers() as seed:
+        await ask(seed, "Freeze", pb.FreezeRequest())
+        await seed.store.write(Delete(seed.keys.orders))
+        await seed.until("no orders", lambda: seed.view.orders == Orders())
+
+
+@pytest.mark.parametrize("trouble", ["lose_answers", "swallow"])
+async def test_a_lost_answer_is_resolved_by_reading(trouble: str) -> None:
+    async with desk(ttl_s=3) as seed:
+        setattr(seed.store, trouble, 1)
+        await ask(seed, "Freeze", pb.FreezeRequest(reason="lunch"))
+        assert seed.view.orders.frozen_reason == "lunch"
+
+
+async def test_orders_of_two_seeds_at_once_both_stand() -> None:
+    async with two_seeds() as (leader, other):
+        await up(leader, "w1", "w2")
+        await other.until("the workers", lambda: len(other.view.workers) == 2)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ask(leader, "Cordon", pb.CordonRequest(node_id="w1")))
+            tasks.create_task(ask(other, "Cordon", pb.CordonRequest(node_id="w2")))
+        await other.until("both", lambda: other.view.orders.cordoned == {"w1", "w2"})
+
+
+# Moves.
+
+
+@asynccontextmanager
+async def two_seeds() -> AsyncGenerator[tuple[Desk, Desk], None]:
+    network = SeedNetwork()
+    async with TroubledStore() as store:
+        leader = Desk(store, node="s1", ttl_s=3, network=network)
+        other = Desk(store, node="s2", ttl_s=3, network=network)
+        async with other.open(), leader.open(driving=True):
+            await other.until("a leader", lambda: other.view.leader() == "s1")
+            async with asyncio.timeout(5):
+                while not leader.driver.leading:
+                    await asyncio.sleep(0.01)
+            yield leader, other
+
+
+@pytest.mark.parametrize("through", [0, 1], ids=["leader", "other"])
+async def test_a_move_is_answered_when_it_has_begun(through: int) -> None:
+    async with two_seeds() as seeds:
+        leader = seeds[0]
+        await up(leader, "w1", "w2")
+        await seeds[1].until("the workers", lambda: len(seeds[1].view.workers) == 2)
+        request = pb.MoveShardsRequest(type="cup", shards=[3, 4], node_id="w2")
+        answer = pb.MoveShardsResponse.FromString(await ask(seeds[through], "MoveShards", request))
+        assert [(s.shard, s.owner, s.next_owner) for s in answer.shards] == [
+            (3, "w1", "w2"),
+            (4, "w1", "w2"),
+        ]
+        assert set(leader.view.tables["cup", 0].handoffs) == {3, 4}
+
+
+async def test_what_cannot_move_is_refused_in_the_leaders_words_through_any_seed() -> None:
+    async with two_seeds() as (leader, other):
+        await up(leader, "w1", "w2")
+        await ask(leader, "Cordon", pb.CordonRequest(node_id="w2"))
+        request = pb.MoveShardsRequest(type="cup", shards=[3], node_id="w2")
+        said = "cup/3 cannot move to w2: the worker is cordoned; uncordon it first"
+        assert await refusal(leader, "MoveShards", request) == said
+        with pytest.raises(StatusError) as raised:
+            await ask(other, "MoveShards", request)
+        assert (raised.value.code, raised.value.message) == (3, said)
+
+
+async def test_a_call_that_was_passed_on_is_not_passed_on_again() -> None:
+    async with two_seeds() as (_, other):
+        with pytest.raises(CallError, match="this seed does not lead, s1 does") as raised:
+            await ask(other, "Rebalance", pb.RebalanceRequest(), forwarded=True)
+        assert raised.value.reason is Reason.SEED_NOT_READY
+
+
+async def test_without_a_leader_or_a_way_to_it_a_move_may_be_asked_again() -> None:
+    async with desk() as seed:
+        with pytest.raises(CallError, match="no seed leads now") as raised:
+            await ask(seed, "Rebalance", pb.RebalanceRequest())
+        assert raised.value.reason is Reason.SEED_NOT_READY
+    network = SeedNetwork()
+    async with TroubledStore() as store:
+        leader = Desk(store, node="s1", ttl_s=3, network=network)
+        other = Desk(store, node="s2", ttl_s=3, network=network)
+        async with other.open(), leader.open(driving=True):
+            await other.until("a leader", lambda: other.view.leader() == "s1")
+            await other.until("its address", lambda: bool(other.view.leader_address()))
+            network.down = True
+            with pytest.raises(CallError, match="s1, which leads, is not reached") as raised:
+                await ask(other, "Rebalance", pb.RebalanceRequest())
+            assert raised.value.reason is Reason.SEED_NOT_READY
+
+
+async def test_a_rebalance_is_planned_and_then_applied_as_planned() -> None:
+    async with two_workers() as seed:
+        plan = pb.RebalanceResponse.FromString(await ask(seed, "Rebalance", pb.RebalanceRequest()))
+        assert not plan.applied
+        assert not seed.view.tables["cup", 0].handoffs
+        applied = pb.RebalanceResponse.FromString(
+            await ask(seed, "Rebalance", pb.RebalanceRequest(apply=True))
+        )
+        assert applied.applied
+        assert len(plan.moves) == 8
+        assert applied.moves == plan.moves
+        assert {m.shard for m in plan.moves} == set(seed.view.tables["cup", 0].handoffs)
+        (spread,) = plan.types
+        assert (spread.type, spread.before, spread.after) == ("cup", 2.0, 0.0)
+
+
+async def test_every_call_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with desk(ttl_s=3) as seed:
+        await ask(seed, "Freeze", pb.FreezeRequest(reason="lunch"))
+        await refusal(seed, "Drain", pb.DrainRequest(node_id="w9"))
+    lines = [vars(record) for record in caplog.records if record.message == "admin call"]
+    assert [(line["method"], line["peer"], line["what"]) for line in lines] == [
+        ("Freeze", "script", 'reason: "lunch"'),
+        ("Drain", "script", 'node_id: "w9"'),
+    ]
+    assert lines[0]["outcome"] == "done"
+    assert lines[1]["outcome"].startswith("BAD_REQUEST: no worker 'w9'")
