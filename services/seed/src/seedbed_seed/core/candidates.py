@@ -72,6 +72,12 @@ class Candidates:
         """The able worker of this node, whatever its version."""
         return next((w for w in self.able(kind) if w.node_id == node_id), None)
 
+    def next_owner_on(self, kind: ContractSeen, node_id: NodeId) -> Worker | None:
+        """The same, if shards that are served may be handed off to it."""
+        worker = self.on(kind, node_id)
+        reachable = worker is not None and self._reading.roster.reachable(worker.incarnation)
+        return worker if reachable else None
+
     def pinned(self, kind: ContractSeen, shard: int) -> Worker | None:
         """The able worker to which the shard is pinned."""
         node_id = self._reading.orders.pins.get((kind.type, shard))

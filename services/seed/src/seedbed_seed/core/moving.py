@@ -60,7 +60,7 @@ def begin_pins(reading: Reading, candidates: Candidates, draft: Draft) -> None:
         owner = reading.owner(type_, shard)
         if kind is None or owner is None or owner.node_id == node_id:
             continue
-        worker = candidates.on(kind, node_id)
+        worker = candidates.next_owner_on(kind, node_id)
         if worker is not None and _may_begin(reading, draft, type_, shard):
             _begin(reading, draft, type_, shard, worker)
 
@@ -70,7 +70,7 @@ def begin_move(
 ) -> bool:
     """Hand off one shard, if it can be."""
     kind = reading.types.get(type_)
-    worker = candidates.on(kind, to) if kind is not None else None
+    worker = candidates.next_owner_on(kind, to) if kind is not None else None
     owner = reading.owner(type_, shard)
     if worker is None or owner is None or owner.incarnation == worker.incarnation:
         return False

@@ -69,7 +69,7 @@ def _why_not(reading: Reading, candidates: Candidates, move: ShardMove) -> str:
     if handoff is not None:
         to = reading.roster.node(handoff.to)
         return f"it is being handed off to {to or handoff.to} already"
-    if candidates.on(kind, move.to) is None:
+    if candidates.next_owner_on(kind, move.to) is None:
         return _why_not_there(reading, kind.type, kind.role, move.to)
     pinned = candidates.pinned(kind, move.shard)
     if pinned is not None and pinned.node_id != move.to:
@@ -87,4 +87,6 @@ def _why_not_there(reading: Reading, type_: str, role: str, node_id: NodeId) -> 
         return "the worker is draining"
     if node_id in reading.orders.cordoned:
         return "the worker is cordoned; uncordon it first"
+    if not reading.roster.reachable(worker.incarnation):
+        return "the worker is silent"
     return f"the worker is {worker.status.value}, and not UP"
