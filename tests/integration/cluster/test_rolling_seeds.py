@@ -12,7 +12,7 @@ from census.v1 import census_pb2_grpc as rpc
 
 from seedbed import Client, service_config
 from tests.support.cluster import Cluster, cluster
-from tests.support.load import Load, load, warm
+from tests.support.load import load, warm
 from tests.support.processes import Node
 from tests.support.waiting import now
 
