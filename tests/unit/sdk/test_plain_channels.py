@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 
 import grpc
+import grpc.aio
 import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions
-from grpc_health.v1.health import HealthServicer
-from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
-from seedbed.clock import SystemClock
 from seedbed.errors import CallError, Reason
+from seedbed.grpc_transport import GrpcTransport
 from seedbed.helpers import service_config
+from seedbed.service.health import Health
 from seedbed.status import DETAILS_KEY, failed, reason, status_error
+from seedbed.transport import Method, ServerCall, UnaryMethod
 from tests.unit.sdk.dynamic import field, message, method, service, service_of
 
 DEADLINE_S = 10
@@ -98,61 +98,49 @@ async def test_the_reason_of_an_asyncio_call_can_be_read(address: str) -> None:
     assert reason(raised.value) == "MOVING"
 
 
-def test_a_server_that_says_it_stops_gets_no_more_calls() -> None:
-    servers = [(HealthServicer(), Echo()) for _ in range(2)]
-    with ExitStack() as stack:
-        ports = [stack.enter_context(served(*one)) for one in servers]
-        options = [("grpc.service_config", service_config(THING.file))]
-        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
-        channel = stack.enter_context(grpc.insecure_channel(target, options=options))
-        put = channel.unary_unary("/demo.Thing/Put", same, same)
-
-        def calls(of: Echo) -> int:
-            before = of.calls
-            for _ in range(10):
-                put(b"hello", timeout=DEADLINE_S)
-            return of.calls - before
-
-        (first_health, first), (_, second) = servers
-        wait_until(lambda: calls(first) == 5)
-        first_health.set("", HealthCheckResponse.NOT_SERVING)
-        wait_until(lambda: calls(second) == 10)
-        assert calls(first) == 0
-        first_health.set("", HealthCheckResponse.SERVING)
-        wait_until(lambda: calls(first) == 5)
-
-
-class Echo(grpc.GenericRpcHandler):
-    """Answers each call with its request."""
+class Echo:
+    """A server of ours, as seeds are: it has a health, and answers calls with their requests."""
 
     def __init__(self) -> None:
+        self.health = Health()
+        self.health.set(ready=True)
         self.calls = 0
+        transport = GrpcTransport(max_message_bytes=None)
+        self.server = transport.server(self.health, self)
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
-        if not handler_call_details.method.startswith("/demo.Thing/"):
-            return None
-        return grpc.unary_unary_rpc_method_handler(self._answer)
+    def find(self, method: str) -> Method | None:
+        return UnaryMethod(self._answer)
 
-    def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+    async def _answer(self, call: ServerCall, request: bytes) -> bytes:
         self.calls += 1
         return request
 
 
-@contextmanager
-def served(health: HealthServicer, handler: grpc.GenericRpcHandler) -> Iterator[int]:
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        server = grpc.server(pool, handlers=[handler], options=[("grpc.so_reuseport", 0)])
-        add_HealthServicer_to_server(health, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        yield port
-        server.stop(None).wait(DEADLINE_S)
+async def test_a_server_that_says_it_stops_gets_no_more_calls() -> None:
+    first, second = Echo(), Echo()
+    ports = [await one.server.start("127.0.0.1", 0) for one in (first, second)]
+    options = [("grpc.service_config", service_config(THING.file))]
+    target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+    async with grpc.aio.insecure_channel(target, options=options) as channel:
+        put: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/demo.Thing/Put")
 
+        async def until_calls(*wanted: int) -> None:
+            """Call, until ten calls in a row are spread like this."""
+            async with asyncio.timeout(DEADLINE_S):
+                while True:
+                    before = first.calls, second.calls
+                    for _ in range(10):
+                        await put(b"hello", timeout=DEADLINE_S)
+                    if (first.calls - before[0], second.calls - before[1]) == wanted:
+                        return
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    clock = SystemClock()
-    end_ns = clock.now_ns() + int(DEADLINE_S * 1e9)
-    while not holds():
-        assert clock.now_ns() < end_ns, "the channel does not follow the servers' health"
+        await until_calls(5, 5)
+        first.health.set(ready=False)
+        await until_calls(0, 10)
+        seen = first.calls
+        await until_calls(0, 10)
+        assert first.calls == seen
+        first.health.set(ready=True)
+        await until_calls(5, 5)
+    for one in (first, second):
+        await one.server.close(0)
