@@ -87,6 +87,8 @@ class GrpcTransport(Transport):
         self._clock = clock if clock is not None else SystemClock()
         self._server_options: Options = (*_SERVER_OPTIONS, *limits)
         if max_connection_age_s is not None:
+            # Without a limit to the grace: calls, Register and entity streams end by themselves, on
+            # the old connection; only what begins later takes the new one.
             age = ("grpc.max_connection_age_ms", round(max_connection_age_s * 1000))
             self._server_options = (*self._server_options, age)
         # Clients read replies without a limit: the server has counted them.

@@ -113,14 +113,16 @@ _LIST = (
         "10",
         "seconds",
         "seed, worker",
-        "how long an entity may take to leave memory, and (later) a shard to be handed over",
+        "how long a shard's owner may finish what it has begun when the shard is handed off, and an"
+        " entity may take to leave memory",
     ),
     Setting(
         "SEEDBED_DRAIN_TIMEOUT_S",
         "20",
         "seconds",
         "seed, worker",
-        "how long a stopping process lets running calls end",
+        "how long a stopping worker goes on handing its shards off, at most 20; a stopping seed lets"
+        " calls end for half of it",
     ),
     Setting("SEEDBED_REBALANCE_INTERVAL_S", "10", "seconds", "seed", "time between two rebalances"),
     Setting(

@@ -19,7 +19,7 @@ READINESS = "readiness"
 _SERVICE = "/grpc.health.v1.Health"
 _INVALID_ARGUMENT = 3
 _NOT_FOUND = 5
-_RESOURCE_EXHAUSTED = 8
+_UNIMPLEMENTED = 12
 
 WATCHES = 1000
 """Streams of `Watch` at one time."""
@@ -63,7 +63,8 @@ class Health:
     async def _watch(self, call: ServerCall, request: bytes) -> AsyncIterator[bytes]:
         service = _service(request)
         if self._watches >= WATCHES:
-            raise StatusError(_RESOURCE_EXHAUSTED, f"{WATCHES} health watches are open")
+            # Clients take this for a server that has no health to watch, and call it all the same.
+            raise StatusError(_UNIMPLEMENTED, f"{WATCHES} health watches are open: call Check")
         self._watches += 1
         try:
             told: bytes | None = None

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import grpc.aio
 
 from seedbed.client_channel import Channel
-from seedbed.entity import AnyEntity, Entity
+from seedbed.entity import Entity
 from seedbed.errors import Reason
 from seedbed.keys import canonical
 from seedbed.sharding import shard_of
@@ -21,7 +21,6 @@ from seedbed.testing.placement import Placement
 from seedbed.testing.timeline import Timeline
 from seedbed.testing.worker import KitWorker
 from seedbed_worker.activation import Departure
-from seedbed_worker.cells import Shard
 from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
@@ -82,8 +81,8 @@ class Cluster:
     async def move(self, cls: type[Entity[Any, Any]], key: str, *, to: int) -> None:
         """Give the entity's shard to another worker, as a planned move does.
 
-        Turns that run or wait end first, `deactivating()` runs, then the shard has a new epoch at
-        its new owner; calls wait meanwhile. An open stream ends with MOVING, and the state of a
+        Turns that run end first, `deactivating()` runs, then the shard has a new epoch at its new
+        owner; other calls wait for that. An open stream ends with MOVING, and the state of a
         volatile class is lost. A block of `outside()` is waited for in a volatile class; in a
         durable one it is cancelled, and its call begins anew if it may be repeated. A turn that is
         not over after a second of real time is stopped, with a `StillRunning` warning. The owner
@@ -99,9 +98,6 @@ class Cluster:
         def remaining() -> list[Job]:
             if owner.number not in self._workers:  # killed meanwhile
                 return []
-            for entity in list(home.entities.values()):
-                if _lies_in(entity, shard):
-                    home.retire(entity)
             jobs = [job for job in home.calls if job.shard.number == shard]
             for job in jobs:
                 if job.is_outside and home.hosted.declared_durable:
@@ -201,8 +197,3 @@ class Cluster:
             if owner is not None and worker.record.incarnation == owner.incarnation:
                 return worker
         return None
-
-
-def _lies_in(entity: AnyEntity, shard: int) -> bool:
-    owned = entity.seedbed_shard
-    return isinstance(owned, Shard) and owned.number == shard

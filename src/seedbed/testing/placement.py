@@ -101,7 +101,7 @@ class Placement:
         return ShardPlace(shard, table.epoch[shard % CHUNK])
 
     def hand_off(self, type_: str, shard: int, to: Owner) -> None:
-        """Let routers hold the shard's calls, until `give`."""
+        """Let routers hold the shard's calls and its owner end what runs, until `give`."""
         draft = self._draft()
         draft.hand_off(type_, shard, to.incarnation, _NO_LIMIT_MS)
         self._write(draft.tables())
@@ -142,11 +142,8 @@ class Placement:
         for table in written:
             self._tables[table.type, table.chunk] = table
             self._core.apply(decisions.TableSeen(table), now_ns)
-        # Workers do not hear of hand-offs: an owner would stop what runs, and a planned move lets
-        # that end first.
-        for_workers = [replace(table, handoffs={}) for table in written]
         for told in self._workers:
-            told(for_workers)
+            told(written)
         self._tell_routers(written)
 
     def _tell_routers(self, tables: Iterable[ShardTable]) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from census.v1 import census_pb2
+from census.v1 import census_pb2_grpc as rpc
 
-from seedbed import Client
+from seedbed import Client, service_config
 from tests.support.cluster import Cluster, cluster
 from tests.support.load import Load, load, warm
 from tests.support.processes import Node
@@ -18,12 +20,21 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 KEYS = [f"person-{n}" for n in range(60)]
 EXIT_S = 25.0
+CHANNELS = 24
+MIN_WORKERS = {"SEEDBED_MIN_WORKERS": "2"}
 
 
 def plain(entry: str) -> grpc.aio.Channel:
     """As a caller that knows the seeds by one DNS name."""
-    config = '{"loadBalancingConfig": [{"round_robin": {}}]}'
-    return grpc.aio.insecure_channel(entry, options=[("grpc.service_config", config)])
+    options = [("grpc.service_config", service_config(census_pb2))]
+    return grpc.aio.insecure_channel(entry, options=options)
+
+
+def sticky(entry: str) -> grpc.aio.Channel:
+    """As a caller that stays with the first seed that it reaches."""
+    config = '{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": true}}]}'
+    options = [("grpc.service_config", config), ("grpc.use_local_subchannel_pool", 1)]
+    return grpc.aio.insecure_channel(entry, options=options)
 
 
 def all_of(running: Cluster) -> str:
@@ -69,5 +80,53 @@ async def test_seeds_restart_one_by_one(tmp_path: Path) -> None:
             print(record.summary())
             assert not record.failed, f"{len(record.failed)} failed, as {record.failed[0]}"
         assert after.shards == before.shards
+        for node in running.workers:
+            assert "fenced" not in node.log_text()
         for worker in running.workers:
             assert after.members[worker.name].incarnation == before.members[worker.name].incarnation
+
+
+async def test_a_restarted_seed_gets_its_share_when_connections_age(tmp_path: Path) -> None:
+    env = {"SEEDBED_MAX_CONNECTION_AGE_S": "2"}
+    async with cluster(tmp_path, seeds=2, workers=0, seed_env=env | MIN_WORKERS) as running:
+        stays, restarted = running.seeds
+        for _ in range(2):
+            await running.add_worker(SEEDBED_SEEDS=stays.grpc)
+        await running.placed(2)
+        restarted.terminate()
+        assert await restarted.exit_code(EXIT_S) == 0
+        async with load([all_of(running)] * CHANNELS, KEYS, per_s=200, dial=sticky) as record:
+            await warm(record, KEYS)  # all of it by the seed that stays
+            async with grpc.aio.insecure_channel(stays.grpc) as channel:
+                stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
+                stream = stub.Watch(census_pb2.Person(name=KEYS[0]))
+                await stream.read()
+                restarted = await running.restart(restarted)
+                share = await until_share(restarted, stays, at_least=0.25, within=20)
+                assert not stream.done(), "age has cut a stream"
+                stream.cancel()
+        print(f"share of the restarted seed {share:.2f}; {record.summary()}")
+        assert not record.failed, f"{len(record.failed)} failed, as {record.failed[0]}"
+        assert "worker resumed" not in restarted.log_text(), "age has cut a Register stream"
+
+
+async def until_share(seed: Node, other: Node, *, at_least: float, within: float) -> float:
+    """Wait until this seed takes such a share of the calls of a second; what it is then."""
+    share = 0.0
+    try:
+        async with asyncio.timeout(within):
+            while share < at_least:
+                before = [await answered(seed), await answered(other)]
+                await asyncio.sleep(1)  # of load, to be measured
+                took = [await answered(seed) - before[0], await answered(other) - before[1]]
+                share = took[0] / sum(took)
+    except TimeoutError:
+        raise AssertionError(f"not within {within} s: a share of {at_least}, but {share}") from None
+    return share
+
+
+async def answered(seed: Node) -> float:
+    """Good answers that this seed has given."""
+    lines = (await seed.fetch("/metrics")).splitlines()
+    good = [line for line in lines if line.startswith("seedbed_calls_total{") and '"OK"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in good)

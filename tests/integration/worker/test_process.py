@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Mapping
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import grpc.aio
 import pytest
+from census.v1 import census_pb2
 from grpc_health.v1 import health_pb2
 
 from seedbed.v1 import cluster_pb2 as pb
-from seedbed.v1 import link_pb2
+from seedbed.v1 import link_pb2, store_pb2
 from tests.integration.worker.fake_seed import FakeSeed, fake_seeds
 from tests.support.processes import ROOT, Node, start
 from tests.support.waiting import until
@@ -120,6 +122,59 @@ async def test_a_worker_leaves_without_a_farewell_too(tmp_path: Path) -> None:
         seed.says_farewell = False
         node.terminate()
         assert await node.exit_code(5) == 0
+
+
+async def test_a_worker_that_has_not_joined_leaves_at_once(tmp_path: Path) -> None:
+    async with fake_seeds(1) as [seed]:
+        seed.welcomes = False
+        async with worker(seed, tmp_path, wait=False) as node:
+            await until("hello", lambda: bool(seed.talks), within=15)
+            before_s = time.monotonic()
+            node.terminate()
+            assert await node.exit_code(5) == 0
+            assert time.monotonic() - before_s < 2
+
+
+async def test_a_drain_that_times_out_says_what_holds_it_and_ends_well(tmp_path: Path) -> None:
+    async with (
+        fake_seeds(1) as [seed],
+        worker(seed, tmp_path, SEEDBED_DRAIN_TIMEOUT_S="0.5") as node,
+    ):
+        hello = seed.talk.hello
+        owner = store_pb2.ShardOwner(
+            node_id="w1", incarnation=hello.incarnation, host=hello.host, port=hello.port
+        )
+        count = 4
+        mine = store_pb2.AllocationTable(
+            type="census", shard_count=count, generation=5, owners=[owner],
+            owner=[1] * count, epoch=[5] * count,
+        )  # fmt: skip
+        seed.talk.say(pb.SeedMessage(routes=pb.RouteUpdate(revision=5, tables=[mine])))
+        bob = census_pb2.Person(name="bob")
+
+        async def owned() -> bool:
+            try:
+                await ask(node.grpc, "/census.v1.Census/Get", bob.SerializeToString())
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        async with asyncio.timeout(5):
+            while not await owned():
+                await asyncio.sleep(0.02)
+        slow = census_pb2.SlowRequest(person=bob, pause_ms=900)
+        running = asyncio.ensure_future(
+            ask(node.grpc, "/census.v1.Census/Slow", slow.SerializeToString())
+        )
+        async with asyncio.timeout(5):
+            while "seedbed_running_calls 1" not in await node.fetch("/metrics"):
+                await asyncio.sleep(0.02)
+        node.terminate()
+        assert census_pb2.Count.FromString(await running).count == 1, "what runs still answers"
+        assert await node.exit_code(5) == 0
+        lines = [json.loads(line) for line in node.log_text().splitlines()]
+        [told] = [line for line in lines if line["event"] == "drain timed out"]
+        assert (told["shards"], told["running"]) == (count, ["census/Slow"])
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from census.v1 import census_pb2
 from google.protobuf.descriptor_pb2 import MethodOptions
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,8 +40,33 @@ def test_only_methods_that_may_be_repeated_are_retried() -> None:
 
 
 def test_services_that_are_no_entities_are_left_alone() -> None:
-    assert service_config(cluster_pb2.DESCRIPTOR) == "{}"
-    assert service_config() == "{}"
+    assert "methodConfig" not in json.loads(service_config(cluster_pb2.DESCRIPTOR))
+    assert service_config(cluster_pb2) == service_config()
+
+
+def test_calls_are_spread_over_the_seeds_that_are_healthy() -> None:
+    config = json.loads(service_config())
+    assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+    assert config["healthCheckConfig"] == {"serviceName": ""}
+
+
+def test_modules_files_and_services_are_taken() -> None:
+    service = census_pb2.DESCRIPTOR.services_by_name["Census"]
+    of_file = service_config(census_pb2.DESCRIPTOR)
+    assert "census.v1.Census" in of_file
+    assert service_config(census_pb2) == service_config(service) == of_file
+
+
+def test_a_named_service_that_is_no_entity_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"seedbed\.v1\.Cluster is no entity"):
+        service_config(cluster_pb2.DESCRIPTOR.services_by_name["Cluster"])
+
+
+def test_what_describes_no_services_is_refused() -> None:
+    with pytest.raises(TypeError, match="no _pb2 module"):
+        service_config(json)
+    with pytest.raises(TypeError, match="no _pb2 module"):
+        service_config(census_pb2.Person)  # type: ignore[arg-type]
 
 
 def test_an_entity_that_cannot_be_one_is_refused() -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import MethodOptions
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 
+from seedbed.clock import SystemClock
 from seedbed.errors import CallError, Reason
 from seedbed.helpers import service_config
 from seedbed.status import DETAILS_KEY, failed, reason, status_error
@@ -30,8 +35,10 @@ class Refusing(grpc.GenericRpcHandler):
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         path = handler_call_details.method
+        if not path.startswith("/demo.Thing/"):
+            return None  # health, which it has not: then gRPC takes it for healthy
 
         def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
             self.attempts[path] += 1
@@ -89,3 +96,63 @@ async def test_the_reason_of_an_asyncio_call_can_be_read(address: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await put(b"hello", timeout=DEADLINE_S)
     assert reason(raised.value) == "MOVING"
+
+
+def test_a_server_that_says_it_stops_gets_no_more_calls() -> None:
+    servers = [(HealthServicer(), Echo()) for _ in range(2)]
+    with ExitStack() as stack:
+        ports = [stack.enter_context(served(*one)) for one in servers]
+        options = [("grpc.service_config", service_config(THING.file))]
+        target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
+        channel = stack.enter_context(grpc.insecure_channel(target, options=options))
+        put = channel.unary_unary("/demo.Thing/Put", same, same)
+
+        def calls(of: Echo) -> int:
+            before = of.calls
+            for _ in range(10):
+                put(b"hello", timeout=DEADLINE_S)
+            return of.calls - before
+
+        (first_health, first), (_, second) = servers
+        wait_until(lambda: calls(first) == 5)
+        first_health.set("", HealthCheckResponse.NOT_SERVING)
+        wait_until(lambda: calls(second) == 10)
+        assert calls(first) == 0
+        first_health.set("", HealthCheckResponse.SERVING)
+        wait_until(lambda: calls(first) == 5)
+
+
+class Echo(grpc.GenericRpcHandler):
+    """Answers each call with its request."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        if not handler_call_details.method.startswith("/demo.Thing/"):
+            return None
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        self.calls += 1
+        return request
+
+
+@contextmanager
+def served(health: HealthServicer, handler: grpc.GenericRpcHandler) -> Iterator[int]:
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        server = grpc.server(pool, handlers=[handler], options=[("grpc.so_reuseport", 0)])
+        add_HealthServicer_to_server(health, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield port
+        server.stop(None).wait(DEADLINE_S)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    clock = SystemClock()
+    end_ns = clock.now_ns() + int(DEADLINE_S * 1e9)
+    while not holds():
+        assert clock.now_ns() < end_ns, "the channel does not follow the servers' health"

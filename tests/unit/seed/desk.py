@@ -162,9 +162,15 @@ class ScriptedWorker:
     def send(self, message: pb.WorkerMessage) -> None:
         self.messages.put_nowait(message.SerializeToString())
 
-    def beat(self) -> int:
+    def beat(
+        self,
+        *,
+        released: Sequence[store_pb2.ReleasedShards] = (),
+        load: store_pb2.Load | None = None,
+    ) -> int:
         seq = next(self._seq)
-        self.send(pb.WorkerMessage(heartbeat=pb.Heartbeat(seq=seq)))
+        beat = pb.Heartbeat(seq=seq, released=released, load=load)
+        self.send(pb.WorkerMessage(heartbeat=beat))
         return seq
 
     async def expect(self, kind: str) -> pb.SeedMessage:

@@ -180,3 +180,40 @@ async def test_leaving_says_so_and_ends_the_lease() -> None:
         await seed.lease.leave()
         await seed.until("it is gone", lambda: "s1" not in seed.view.seeds)
         assert statuses[-1] == store_pb2.MEMBER_STATUS_LEFT
+
+
+async def test_a_seed_that_resigns_keeps_its_lease_and_leads_no_more() -> None:
+    async with TroubledStore() as store:
+        first, second = Desk(store, node="s1"), Desk(store, node="s2")
+        async with first.open(), second.open(), first.open_driver():
+            await second.until("s1 leads", lambda: second.view.leader() == "s1")
+            async with second.open_driver():
+                await first.driver.resign()
+                await second.until("s2 leads", lambda: second.view.leader() == "s2")
+            await second.until("s2 has resigned too", lambda: second.view.leader() == "")
+            record = second.view.seeds["s1"].record
+            assert await store.renew(record.lease_id) > 0
+            # It comes back with another lease, as no candidate.
+            await store.revoke(record.lease_id)
+            await second.until(
+                "s1 is back",
+                lambda: (
+                    "s1" in second.view.seeds
+                    and second.view.seeds["s1"].record.lease_id != record.lease_id
+                ),
+            )
+            reading = await store.read(Get(second.keys.election, prefix=True))
+            assert not reading.answers[0]
+
+
+async def test_a_seed_that_drains_is_named_to_nobody_even_under_another_lease() -> None:
+    async with desk() as seed, seed.open_driver():
+        await seed.until("s1 is named", lambda: len(seed.view.seed_addresses()) == 1)
+        lease = seed.view.seeds["s1"].record.lease_id
+        await seed.lease.drain()
+        await seed.until("nobody is named", lambda: not seed.view.seed_addresses())
+        assert seed.view.seeds["s1"].record.lease_id == lease
+        await seed.store.revoke(lease)
+        await seed.until("its record is gone", lambda: "s1" not in seed.view.seeds)
+        await seed.until("it is back", lambda: "s1" in seed.view.seeds)
+        assert not seed.view.seed_addresses()

@@ -1,134 +1,303 @@
-"""What workers tell of themselves reaches their records, at once, whole, and not more often."""
+"""What workers tell of themselves reaches their records, soon and not more often than it must."""
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections.abc import Iterable, Sequence
+
 import pytest
 
+from seedbed.errors import CallError, Reason
 from seedbed.ids import Epoch
-from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
-from seedbed_seed.records import releases_of
-from tests.unit.seed.desk import Desk, ScriptedWorker, desk, hello, resuming
+from seedbed_seed.core.membership import Release
+from seedbed_seed.records import worker_of
+from seedbed_seed.store import Compare, Get, Outcome, Put, Reading, Write
+from tests.unit.seed.desk import Desk, ScriptedWorker, TroubledStore, desk, hello, resuming
 
-FIRST = Release("t", 3, Epoch(7))
-SECOND = Release("t", 4, Epoch(8))
-
-
-def lists(*releases: Release) -> list[store_pb2.ReleasedShards]:
-    shards = [one.shard for one in releases]
-    epochs = [one.epoch for one in releases]
-    return [store_pb2.ReleasedShards(type="t", shards=shards, epochs=epochs)] if releases else []
+MS = 1_000_000
 
 
-def said(*releases: Release) -> pb.WorkerMessage:
-    return pb.WorkerMessage(released=pb.Released(released=lists(*releases)))
+def list_of(shards: Iterable[int], epoch: int = 5, type_: str = "cup") -> store_pb2.ReleasedShards:
+    every = list(shards)
+    return store_pb2.ReleasedShards(type=type_, shards=every, epochs=[epoch] * len(every))
 
 
-def released(one: Desk, node: str = "w1") -> set[Release]:
-    known = one.view.workers.get(node)
-    return releases_of(known.record.released) if known is not None else set()
+def released(*lists: store_pb2.ReleasedShards) -> pb.WorkerMessage:
+    return pb.WorkerMessage(released=pb.Released(released=lists))
 
 
-async def until_released(one: Desk, *releases: Release) -> None:
-    await one.until(f"{releases} in the record", lambda: released(one) == set(releases))
+def releases(seed: Desk) -> frozenset[Release]:
+    known = seed.view.workers.get("w1")
+    return worker_of(known.record, known.entry).released if known is not None else frozenset()
 
 
-async def beat(worker: ScriptedWorker, seq: int, *releases: Release, rate: float = 0.0) -> None:
-    hottest = [store_pb2.ShardLoad(type="t", shard=1, calls_per_s=rate)]
-    load = store_pb2.Load(calls_per_s=rate, hottest=hottest)
-    heartbeat = pb.Heartbeat(seq=seq, released=lists(*releases), load=load)
-    worker.send(pb.WorkerMessage(heartbeat=heartbeat))
-    await worker.expect("heartbeat_ack")
+async def until_released(seed: Desk, *shards: int) -> None:
+    wanted = {Release("cup", shard, Epoch(5)) for shard in shards}
+    await seed.until(f"{shards} are released", lambda: releases(seed) == wanted)
 
 
-async def test_a_release_is_in_the_record_without_waiting_for_a_heartbeat() -> None:
-    async with desk() as one:
-        worker, _ = await one.join(hello())
-        worker.send(said(FIRST))
-        await until_released(one, FIRST)
-        worker.send(said(FIRST, SECOND))
-        await until_released(one, FIRST, SECOND)
+async def up(seed: Desk, greeting: pb.Hello | None = None) -> tuple[ScriptedWorker, pb.Welcome]:
+    """A worker that is UP, as this seed's view has it."""
+    worker, welcome = await seed.join(greeting or hello())
+    assert (await worker.ack()).state == pb.LEASE_STATE_RENEWED
+    await seed.until_status("w1", store_pb2.MEMBER_STATUS_UP)
+    return worker, welcome
 
 
-async def test_what_a_table_shows_by_now_is_written_over_with_the_next_news() -> None:
-    async with desk() as one:
-        worker, _ = await one.join(hello())
-        worker.send(said(FIRST))
-        await until_released(one, FIRST)
-        worker.send(said(SECOND))
-        await until_released(one, SECOND)
+class Counted:
+    """Counts what is asked of a store, from now on."""
+
+    def __init__(self, store: TroubledStore) -> None:
+        self.reads = 0
+        self.writes = 0
+        read, write = store.read, store.write
+
+        async def reading(*gets: Get, timeout: float | None = None) -> Reading:
+            self.reads += 1
+            return await read(*gets, timeout=timeout)
+
+        async def writing(
+            *writes: Write,
+            when: Sequence[Compare] = (),
+            otherwise: Sequence[Get] = (),
+            timeout: float | None = None,
+        ) -> Outcome:
+            self.writes += 1
+            return await write(*writes, when=when, otherwise=otherwise, timeout=timeout)
+
+        store.read = reading  # type: ignore[method-assign]
+        store.write = writing  # type: ignore[method-assign]
 
 
-async def test_a_heartbeat_repeats_releases_and_writes_no_known_one_again() -> None:
-    async with desk(ttl_s=4) as one:
-        worker, _ = await one.join(hello())
-        await beat(worker, 1, FIRST)
-        await until_released(one, FIRST)
-        await one.until_status("w1", store_pb2.MEMBER_STATUS_UP)
-        revision = one.view.workers["w1"].entry.mod_revision
-        await beat(worker, 2, FIRST)
-        await beat(worker, 3, FIRST)
-        worker.send(said(FIRST, SECOND))
-        await until_released(one, FIRST, SECOND)
-        written = one.view.workers["w1"].entry.mod_revision - revision
-        assert written == 1, "one write, of what was new"
+async def test_a_release_is_one_write_and_no_reading() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        counted = Counted(seed.store)
+        worker.send(released(list_of([1, 2])))
+        await until_released(seed, 1, 2)
+        assert (counted.reads, counted.writes) == (0, 1)
 
 
-async def test_a_lost_answer_loses_no_release() -> None:
-    async with desk(ttl_s=4) as one:
-        worker, _ = await one.join(hello())
-        await beat(worker, 1)
-        await one.until_status("w1", store_pb2.MEMBER_STATUS_UP)
-        one.store.swallow = 1
-        worker.send(said(FIRST))
-        await until_released(one, FIRST)
-        one.store.lose_answers = 1
-        worker.send(said(FIRST, SECOND))
-        await until_released(one, FIRST, SECOND)
+async def test_the_newest_list_replaces_the_one_before() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        worker.send(released(list_of([1, 2])))
+        await until_released(seed, 1, 2)
+        worker.send(released(list_of([2, 3])))
+        await until_released(seed, 2, 3)
 
 
-async def test_a_load_is_written_once_an_interval_and_only_if_it_has_changed() -> None:
-    async with desk(ttl_s=4) as one:
-        worker, _ = await one.join(hello())
-        seq = 0
-
-        def rates() -> dict[int, float]:
-            hottest = one.view.workers["w1"].record.load.hottest
-            return {entry.shard: entry.calls_per_s for entry in hottest}
-
-        while rates() != {1: 50.0}:
-            seq += 1
-            await beat(worker, seq, rate=50.0)
-        revision = one.view.workers["w1"].entry.mod_revision
-        for _ in range(20):
-            seq += 1
-            await beat(worker, seq, rate=50.5)
-        assert one.view.workers["w1"].entry.mod_revision == revision
+async def test_what_is_known_already_is_not_written() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        worker.send(released(list_of([1, 2])))
+        await until_released(seed, 1, 2)
+        counted = Counted(seed.store)
+        for lists in ([list_of([1, 2])], [list_of([2])], []):
+            worker.beat(released=lists)
+            await worker.expect("heartbeat_ack")
+        assert counted.writes == 0
+        worker.send(released(list_of([3])))
+        await until_released(seed, 3)
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        store_pb2.ReleasedShards(type="t", shards=[1, 2], epochs=[1]),
-        store_pb2.ReleasedShards(type="t", shards=[1, 1], epochs=[1, 1]),
-        store_pb2.ReleasedShards(type="t", shards=[4096], epochs=[1]),
-    ],
-    ids=["an epoch missing", "a shard twice", "no such shard"],
-)
-async def test_garbage_ends_the_stream(garbage: store_pb2.ReleasedShards) -> None:
-    async with desk() as one:
-        worker, _ = await one.join(hello())
-        worker.send(pb.WorkerMessage(released=pb.Released(released=[garbage])))
-        await worker.until_ended()
-        assert released(one) == set()
+async def test_a_heartbeat_repeats_the_list() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        worker.beat(released=[list_of([4])])
+        await until_released(seed, 4)
 
 
-async def test_a_resumed_workers_record_keeps_what_it_released() -> None:
-    async with desk() as one:
+async def test_no_release_waits_for_a_heartbeats_answer() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+
+        async def hang(lease: int, *, timeout: float | None = None) -> int:
+            return await asyncio.Event().wait()
+
+        seed.store.renew = hang  # type: ignore[method-assign]
+        worker.beat()
+        worker.send(released(list_of([1])))
+        async with asyncio.timeout(1):  # the heartbeat is given up after 2.5 s
+            await until_released(seed, 1)
+
+
+async def test_what_comes_during_a_write_goes_with_the_next() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        goes_on, began = asyncio.Event(), asyncio.Event()
+        write, writes = seed.store.write, 0
+
+        async def slow(*done: Put, when: Sequence[Compare] = (), **rest: object) -> Outcome:
+            nonlocal writes
+            writes += 1
+            began.set()
+            await goes_on.wait()
+            return await write(*done, when=when, otherwise=[Get(done[0].key)])
+
+        seed.store.write = slow  # type: ignore[assignment]
+        worker.send(released(list_of([0])))
+        await began.wait()
+        for shard in range(1, 10):
+            worker.send(released(list_of(range(shard + 1))))
+        await worker.ack()  # so all of them have been read
+        worker.send(released(list_of(range(10))))
+        goes_on.set()
+        await until_released(seed, *range(10))
+        assert writes == 2
+
+
+@pytest.mark.parametrize("lost", ["lose_answers", "swallow"])
+async def test_a_write_in_doubt_is_found_out_about(lost: str) -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        setattr(seed.store, lost, 1)
+        worker.send(released(list_of([1])))
+        await until_released(seed, 1)
+
+
+async def test_a_store_that_does_not_answer_is_asked_again() -> None:
+    async with desk(ttl_s=2) as seed:
+        worker, _ = await up(seed)
+        seed.store.swallow = 4  # more than one round of attempts
+        worker.send(released(list_of([1])))
+        await until_released(seed, 1)
+
+
+async def test_a_record_that_the_view_has_in_an_older_state_is_read_once() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        known = seed.view.workers["w1"]
+        record = store_pb2.MemberRecord()
+        record.CopyFrom(known.record)
+        record.replaced_incarnation = "other"
+        put = Put(known.entry.key, record.SerializeToString(), lease=record.lease_id)
+        apply, late = seed.view.apply, list[object]()
+        seed.view.apply = late.append  # type: ignore[method-assign]
+        await seed.store.write(put)
+        worker.send(released(list_of([1])))
+        async with asyncio.timeout(2):
+            while not (now := await seed.record("w1")) or not now.released:
+                await asyncio.sleep(0)
+        assert now.replaced_incarnation == "other"
+        seed.view.apply = apply  # type: ignore[method-assign]
+
+
+async def test_a_resumed_worker_keeps_its_releases_and_a_new_incarnation_begins_without() -> None:
+    async with desk(ttl_s=20) as seed:
         first = hello()
-        worker, welcome = await one.join(first)
-        worker.send(said(FIRST))
-        await until_released(one, FIRST)
-        await one.join(resuming(first, welcome))
-        assert released(one) == {FIRST}
+        worker, welcome = await up(seed, first)
+        worker.send(released(list_of([1])))
+        await until_released(seed, 1)
+        again, _ = await seed.join(resuming(first, welcome))
+        record = await seed.record("w1")
+        assert record is not None
+        assert record.stream_id == again.hello.stream_id
+        assert [list(one.shards) for one in record.released] == [[1]]
+        again.send(pb.WorkerMessage(goodbye=pb.Goodbye()))
+        await seed.until_gone("w1")
+        await seed.join(hello())
+        record = await seed.record("w1")
+        assert record is not None
+        assert not record.released
+
+
+async def test_a_stream_that_the_worker_has_left_writes_nothing() -> None:
+    async with desk(ttl_s=20) as seed:
+        first = hello()
+        old, welcome = await up(seed, first)
+        await seed.join(resuming(first, welcome))
+        old.send(released(list_of([1])))
+        assert (await old.ack()).state == pb.LEASE_STATE_UNKNOWN
+        record = await seed.record("w1")
+        assert record is not None
+        assert not record.released
+
+
+GARBAGE = {
+    "twice in a list": [list_of([1, 1])],
+    "two lists of a type": [list_of([1]), list_of([2])],
+    "a shard that is none": [list_of([16])],
+    "no epoch": [store_pb2.ReleasedShards(type="cup", shards=[1])],
+}
+
+
+@pytest.mark.parametrize("lists", GARBAGE.values(), ids=list(GARBAGE))
+async def test_garbage_ends_the_stream(lists: list[store_pb2.ReleasedShards]) -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        worker.send(released(*lists))
+        await worker.until_ended()
+        assert isinstance(worker.error, CallError)
+        assert worker.error.reason is Reason.BAD_REQUEST
+
+
+async def test_a_drain_is_written_although_the_store_was_away() -> None:
+    async with desk(ttl_s=2) as seed:
+        worker, _ = await up(seed)
+        seed.store.swallow = 4
+        worker.send(pb.WorkerMessage(draining=pb.Draining()))
+        await seed.until_status("w1", store_pb2.MEMBER_STATUS_DRAINING)
+
+
+def beat(worker: ScriptedWorker, rate: float, *hottest: tuple[int, float]) -> None:
+    load = store_pb2.Load(
+        calls_per_s=rate,
+        hottest=[store_pb2.ShardLoad(type="cup", shard=s, calls_per_s=r) for s, r in hottest],
+    )
+    worker.beat(load=load)
+
+
+def rate(seed: Desk) -> float:
+    known = seed.view.workers.get("w1")
+    return known.record.load.calls_per_s if known is not None else math.nan
+
+
+async def test_a_load_is_written_once_in_an_interval_and_only_if_it_differs() -> None:
+    async with desk(ttl_s=20, load_interval_ns=300 * MS) as seed:
+        worker, _ = await up(seed)
+        counted = Counted(seed.store)
+        began_ns = seed.clock.now_ns()
+        while rate(seed) == 0:
+            beat(worker, 100, (1, 60))
+            await asyncio.sleep(0.01)  # until the interval is over
+        assert counted.writes == 1
+        wrote_ns = seed.clock.now_ns()
+        assert wrote_ns - began_ns >= 250 * MS
+        while rate(seed) == 100:
+            beat(worker, 200, (1, 160))
+            await asyncio.sleep(0.01)
+        assert counted.writes == 2
+        assert seed.clock.now_ns() - wrote_ns >= 290 * MS
+        while seed.clock.now_ns() - wrote_ns < 1000 * MS:
+            beat(worker, 205, (1, 165))
+            await asyncio.sleep(0.01)
+        assert counted.writes == 2
+
+
+async def test_a_load_goes_along_with_a_release_only_when_it_is_due() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        beat(worker, 100)
+        worker.send(released(list_of([1])))
+        await until_released(seed, 1)
+        assert rate(seed) == 0
+    async with desk(ttl_s=20, load_interval_ns=1) as seed:
+        worker, _ = await up(seed)
+        counted = Counted(seed.store)
+        beat(worker, 100)
+        worker.send(released(list_of([1])))
+        await until_released(seed, 1)
+        await seed.until("the load is there", lambda: rate(seed) == 100)
+        assert counted.writes <= 2
+
+
+async def test_a_rate_that_is_none_ends_the_stream() -> None:
+    async with desk(ttl_s=20) as seed:
+        worker, _ = await up(seed)
+        beat(worker, math.nan)
+        await worker.until_ended()
+        assert isinstance(worker.error, CallError)

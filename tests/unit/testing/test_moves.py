@@ -45,7 +45,7 @@ async def test_a_move_to_the_owner_is_a_new_epoch() -> None:
         assert (after.worker, after.epoch > before.epoch) == (before.worker, True)
 
 
-async def test_a_move_waits_for_the_turns_that_are_there_and_calls_wait_for_the_move() -> None:
+async def test_a_move_waits_for_the_turn_that_runs_and_other_calls_wait_for_the_move() -> None:
     async with cluster(Account, workers=2) as c:
         accounts = rpc.AccountStub(c.channel)
         owner = await _owner(accounts, "a")
@@ -57,10 +57,10 @@ async def test_a_move_waits_for_the_turns_that_are_there_and_calls_wait_for_the_
             await c.advance(timedelta())
             late = accounts.Get(account("a"))
             await c.advance(timedelta())
-            assert not any(one.done() for one in (move, running, late))
+            assert not any(one.done() for one in (move, running, queued, late))
             Account.gate.set()
-        assert (await running).worker == (await queued).worker == f"worker-{owner}"
-        assert (await late).worker == f"worker-{1 - owner}"
+        assert (await running).worker == f"worker-{owner}"
+        assert (await queued).worker == (await late).worker == f"worker-{1 - owner}"
 
 
 async def test_a_turn_that_does_not_end_is_stopped_by_the_move() -> None:

@@ -366,12 +366,13 @@ async def world(
     *classes: type[AnyEntity],
     limits: HostLimits | None = None,
     store: EntityStore | None = None,
+    region: Region | None = None,
 ) -> AsyncGenerator[World]:
     """A host that runs and owns everything."""
     LOG.clear()
     STRAYS.clear()
     GATES.clear()
-    clock, region = FakeClock(), Region()
+    clock, region = FakeClock(), region or Region()
     region.begin(ME)
     region.observe([table(1, "me")], clock.now_ns())
     lease = new_lease(clock)

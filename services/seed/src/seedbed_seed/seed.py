@@ -62,6 +62,10 @@ ELSEWHERE_S = 5.0
 ALONE_S = 0.5
 """The same if there is no other seed."""
 
+NOTICE_S = 0.5
+"""How long a stopping seed takes calls at least after it has said in its health that it stops: gRPC
+ends calls as CANCELLED that reach a closing server, so clients should have left before."""
+
 QUIET_LOOKS = 3
 """So many times in a row a stopping seed sees no call before it lets go of its Links."""
 
@@ -308,6 +312,8 @@ class Seed:
         limit_s = min(ELSEWHERE_S, self.config.drain_timeout_s / 2) if others else ALONE_S
         async with asyncio.TaskGroup() as leaving:
             leaving.create_task(self.driver.resign())
+            if others:
+                leaving.create_task(asyncio.sleep(NOTICE_S))
             await self.lease.drain()  # before anybody goes, so that nobody is sent back here
             self.watches.stop()
             self.events.stop()

@@ -19,7 +19,6 @@ from seedbed.v1 import store_pb2
 from seedbed_seed.cluster_view import ClusterView
 from seedbed_seed.member_records import Joined, MemberRecords, names
 from seedbed_seed.placement import FULL_PAUSE_S
-from seedbed_seed.records import parse_record
 from seedbed_seed.retrying import Backoff
 from seedbed_seed.store import StoreError, StoreFull
 
@@ -118,10 +117,12 @@ class WorkerReports:
             return any(changed)
 
         def is_done(record: store_pb2.MemberRecord) -> bool:
-            return names(record, self._joined) and not change(record)
+            left = store_pb2.MemberRecord()
+            left.CopyFrom(record)  # a question changes nothing
+            return names(record, self._joined) and not change(left)
 
         known = self._view.workers.get(self._joined.node_id)
-        if known is not None and is_done(parse_record(known.entry.value)):
+        if known is not None and is_done(known.record):
             return
         revision = await self._records.rewrite(
             self._joined.node_id, change, is_done, known.entry if known is not None else None

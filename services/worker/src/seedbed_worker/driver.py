@@ -207,7 +207,10 @@ class Worker:
         if self.session is not None:
             self.session.drain()
             if not await self.host.handed_off(deadline_ns):
-                log.warning("drain timed out", extra={"shards": self.region.shards_owned()})
+                log.warning(
+                    "drain timed out",
+                    extra={"shards": self.region.shards_owned(), "running": self.host.running()},
+                )
             await self.host.drain(max(deadline_ns, self.clock.now_ns() + LAST_TURNS_NS))
             await self.session.leave(FAREWELL_S)
         await self.server.close(CLOSE_S)

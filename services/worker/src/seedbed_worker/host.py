@@ -208,6 +208,17 @@ class Host:
         for home in self.homes.values():
             home.lose(list(home.shards.values()))
 
+    def running(self) -> list[str]:
+        """The methods that run, each once, as `type/Method`."""
+        return sorted(
+            {
+                f"{type_}/{job.method.contract.name}"
+                for type_, home in self.homes.items()
+                for job in home.calls
+                if job.handed
+            }
+        )
+
     def shards(self) -> list[tuple[str, Shard]]:
         """The shards that calls have come to, by type. Any thread may ask: each copy is made in one
         step."""
