@@ -63,7 +63,6 @@ def run(seed: str, *arguments: str) -> Result:
         (["freeze"], admin_pb2.FreezeRequest(), "frozen"),
         (["unfreeze"], admin_pb2.UnfreezeRequest(), "goes on"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_order_is_sent_and_its_answer_shown(
     seed: str, arguments: Sequence[str], request_: Message, words: str

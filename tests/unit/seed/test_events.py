@@ -196,6 +196,13 @@ def test_a_hand_off_is_told_when_it_begins_and_when_it_ends_with_its_duration() 
     assert other == [("MOVED", [2], "w1", "w2", 90)]
 
 
+def test_what_is_under_way_when_the_seed_starts_is_told_when_it_ends() -> None:
+    moves = Moves()
+    assert moves.see(table(1, [1, 1], {0: "w2-1"}, [1, 1])) == []
+    moves.clock.ns = 5_000_000
+    assert moves.see(table(2, [2, 1], {}, [2, 1])) == [("MOVED", [0], "w1", "w2", 5)]
+
+
 def test_a_hand_off_that_ends_where_it_began_is_told_as_such() -> None:
     moves = Moves()
     moves.see(table(1, [1, 1], {}, [1, 1]))

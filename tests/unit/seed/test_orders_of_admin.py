@@ -199,7 +199,7 @@ async def test_orders_of_two_seeds_at_once_both_stand() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(ask(leader, "Cordon", pb.CordonRequest(node_id="w1")))
             tasks.create_task(ask(other, "Cordon", pb.CordonRequest(node_id="w2")))
-        await other.until("both", lambda: other.view.orders.cordoned == {"w1", "w2"})
+        await other.until("both", lambda: sorted(other.view.orders.cordoned) == ["w1", "w2"])
 
 
 # Moves.

@@ -28,7 +28,7 @@ class ClusterStory:
         self._view = view
         self._tell = tell
         self._leader = ""
-        self._orders = Orders()
+        self._orders: Orders | None = None
         self._stuck: frozenset[tuple[NodeId, str]] = frozenset()
         self._moves = MoveStory(clock, tell, self._node_of)
         view.listen(self._changed)
@@ -50,9 +50,9 @@ class ClusterStory:
 
     def _tell_orders(self) -> None:
         old, new = self._orders, self._view.orders
-        if old == new:
-            return
         self._orders = new
+        if old is None or old == new:
+            return  # (What this seed finds when it starts is no news.)
         words: Final = (
             (new.draining - old.draining, "is to drain"),
             (old.draining - new.draining, "is to drain no more"),
@@ -144,7 +144,7 @@ class MoveStory:
             if known is None or (before and _epoch(before, shard) != _epoch(table, shard)):
                 self._begun_ns[table.type, shard] = now_ns
                 begun.append(((_owner(table, shard), self._node_of(handoff.to)), shard))
-        for (source, to), shards in _grouped(begun).items():
+        for (source, to), shards in _grouped(begun).items() if self._synced else ():
             self._tell(
                 admin_pb2.Event(
                     kind=admin_pb2.EVENT_KIND_MOVE_BEGUN,
