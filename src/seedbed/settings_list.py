@@ -121,8 +121,8 @@ _LIST = (
         "20",
         "seconds",
         "seed, worker",
-        "how long a stopping worker goes on handing its shards off, at most 20; a stopping seed lets"
-        " calls end for half of it",
+        "how long a stopping worker goes on handing its shards off, at most 20; a stopping seed"
+        " lets calls end for half of it",
     ),
     Setting("SEEDBED_REBALANCE_INTERVAL_S", "10", "seconds", "seed", "time between two rebalances"),
     Setting(
