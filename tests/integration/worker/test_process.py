@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Mapping
@@ -129,10 +128,8 @@ async def test_a_worker_that_has_not_joined_leaves_at_once(tmp_path: Path) -> No
         seed.welcomes = False
         async with worker(seed, tmp_path, wait=False) as node:
             await until("hello", lambda: bool(seed.talks), within=15)
-            before_s = time.monotonic()
             node.terminate()
-            assert await node.exit_code(5) == 0
-            assert time.monotonic() - before_s < 2
+            assert await node.exit_code(2) == 0
 
 
 async def test_a_drain_that_times_out_says_what_holds_it_and_ends_well(tmp_path: Path) -> None:
@@ -163,14 +160,15 @@ async def test_a_drain_that_times_out_says_what_holds_it_and_ends_well(tmp_path:
             while not await owned():
                 await asyncio.sleep(0.02)
         slow = census_pb2.SlowRequest(person=bob, pause_ms=900)
-        running = asyncio.ensure_future(
-            ask(node.grpc, "/census.v1.Census/Slow", slow.SerializeToString())
-        )
-        async with asyncio.timeout(5):
-            while "seedbed_running_calls 1" not in await node.fetch("/metrics"):
-                await asyncio.sleep(0.02)
-        node.terminate()
-        assert census_pb2.Count.FromString(await running).count == 1, "what runs still answers"
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(
+                ask(node.grpc, "/census.v1.Census/Slow", slow.SerializeToString())
+            )
+            async with asyncio.timeout(5):
+                while "seedbed_running_calls 1" not in await node.fetch("/metrics"):
+                    await asyncio.sleep(0.02)
+            node.terminate()
+        assert census_pb2.Count.FromString(running.result()).count == 1, "what runs still answers"
         assert await node.exit_code(5) == 0
         lines = [json.loads(line) for line in node.log_text().splitlines()]
         [told] = [line for line in lines if line["event"] == "drain timed out"]

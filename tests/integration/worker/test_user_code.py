@@ -65,6 +65,7 @@ async def worker(
         "SEEDBED_SEEDS": seeds,
         "SEEDBED_ENTITIES": "shop:entities",
         "SEEDBED_JOURNAL": "none",
+        "SEEDBED_DRAIN_TIMEOUT_S": "1",  # it is alone: nobody could take its shards
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'protos'}:{folder}",
         **env,
     }

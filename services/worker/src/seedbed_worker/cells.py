@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from seedbed.entity import AnyEntity
@@ -53,28 +52,27 @@ class Shard:
 
 
 class Exit:
-    """What is left of a shard in hand-off. `changed` is called when that gets less,
-    with the key of the entity that has left (empty: a call has ended)."""
+    """What is left of a shard in hand-off: its calls, and its entities in memory."""
 
-    __slots__ = ("_changed", "entities", "jobs")
+    __slots__ = ("entities", "jobs")
 
-    def __init__(self, changed: Callable[[str], None]) -> None:
+    def __init__(self) -> None:
         self.jobs: set[Job] = set()
         self.entities: set[str] = set()
-        self._changed = changed
-
-    def __bool__(self) -> bool:
-        return bool(self.jobs or self.entities)
 
     def ended(self, job: Job) -> None:
         """A call of the shard is over."""
         self.jobs.discard(job)
-        self._changed("")
+        self.changed()
 
     def removed(self, key: str) -> None:
         """An entity of the shard is out of memory."""
         self.entities.discard(key)
-        self._changed(key)
+        self.changed()
+
+    def changed(self) -> None:
+        """There is less of it."""
+        raise NotImplementedError
 
 
 class Cell(Mailbox["Job"]):

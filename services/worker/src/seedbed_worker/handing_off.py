@@ -37,17 +37,18 @@ class HandingOff:
         self._under_way: dict[Release, _Departing] = {}
         self._over: list[Release] = []
         self._late: list[_Departing] = []
-        self._to_retire: deque[tuple[_Departing, str]] = deque()
-        self._retiring = 0
         self._flushing = False
+        self.retirement = _Retirement()
 
     def look(self) -> None:
-        """The region has other tables: begin with what is newly in hand-off."""
+        """The region has other tables: forget what they have ended, begin what they began."""
+        self._flush()
         region = self._rt.region
-        for release in [one for one in self._under_way if region.owned(*one[:2]) != one.epoch]:
-            self._under_way.pop(release).forget()
+        for release, departing in list(self._under_way.items()):
+            if region.owned(release.type, release.shard) != release.epoch:
+                del self._under_way[release]
+                departing.forget_limit()
         begun: list[_Departing] = []
-        empty: list[Release] = []
         for (type_, number), leaving in region.view.leaving.items():
             release = Release(type_, number, leaving.epoch)
             if release in self._under_way or region.owned(type_, number) != leaving.epoch:
@@ -55,30 +56,38 @@ class HandingOff:
             home = self._homes.get(type_)
             shard = home.shards.get(number) if home is not None else None
             if home is None or shard is None or shard.epoch != leaving.epoch:
-                empty.append(release)
-                continue
-            departing = _Departing(self, self._rt, home, shard, release, leaving.until_ns)
-            self._under_way[release] = departing
-            begun.append(departing)
-        if begun:
-            self._begin(begun)
-        if empty:
-            self._over += empty
-            self.flush()
+                self._over.append(release)  # nothing of it is in memory
+            else:
+                departing = _Departing(self, self._rt, home, shard, leaving.until_ns)
+                begun.append(departing)
+                self._under_way[release] = departing
+        self._begin(begun)
+        self._flush()
 
-    def left(self, release: Release) -> None:
-        """Nothing of the shard is left."""
-        if self._under_way.pop(release, None) is not None:
-            self._over.append(release)
-            self._flush_soon()
-
-    def limit_reached(self, departing: _Departing) -> None:
-        """What is left of the shard is given up."""
-        if self._under_way.pop(departing.release, None) is not None:
+    def over(self, departing: _Departing, *, late: bool) -> None:
+        """Nothing of the shard is left; or, `late`, its limit has come."""
+        release = departing.release
+        if self._under_way.pop(release, None) is None:
+            return
+        if late:
             self._late.append(departing)
-            self._flush_soon()
+        else:
+            self._over.append(release)
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
-    def flush(self) -> None:
+    def _begin(self, begun: list[_Departing]) -> None:
+        """Refuse what waits and let entities leave; all of a type at once, since to find what there
+        is of a shard is to look at all entities."""
+        for home in {departing.home: None for departing in begun}:
+            jobs = home.leave_with(departing.shard for departing in begun if departing.home is home)
+            home.refuse_waiting(jobs)
+        for departing in begun:
+            departing.changed()
+        self.retirement.add(begun)
+
+    def _flush(self) -> None:
         """Release what is over, all at once."""
         self._flushing = False
         over, self._over = self._over, []
@@ -95,102 +104,83 @@ class HandingOff:
             self._tell(len(over), len(late))
 
     def _give_up(self, late: list[_Departing]) -> None:
-        """Lose what is left of these; all of a type at once, since that looks at all entities."""
+        """Lose what is left of these; all of a type at once, as in `_begin`."""
         log.warning(
             "hand-offs at their limit",
             extra={
                 "shards": len(late),
-                "calls": sum(len(departing.left.jobs) for departing in late),
-                "entities": sum(len(departing.left.entities) for departing in late),
+                "calls": sum(len(departing.jobs) for departing in late),
+                "entities": sum(len(departing.entities) for departing in late),
             },
         )
         for home in {departing.home: None for departing in late}:
             home.lose([departing.shard for departing in late if departing.home is home])
 
-    def retire_some(self) -> None:
-        """Let entities leave, `AT_ONCE` at one time; the others when these have left."""
-        for _ in range(AT_ONCE):
-            if not self._to_retire or self._retiring >= AT_ONCE:
-                return
-            departing, key = self._to_retire.popleft()
-            entity = departing.home.entities.get(key)
-            if entity is not None and entity.seedbed_shard is departing.shard:
-                departing.retiring.add(key)
-                self._retiring += 1
-                departing.home.retire(entity)
-        asyncio.get_running_loop().call_soon(self.retire_some)
 
-    def retired(self) -> None:
-        """One of them has left."""
-        if self._to_retire and self._retiring == AT_ONCE:
-            asyncio.get_running_loop().call_soon(self.retire_some)
-        self._retiring -= 1
+class _Departing(Exit):
+    """One shard, until nothing of it is left or its limit comes."""
 
-    def _begin(self, begun: list[_Departing]) -> None:
-        homes = {departing.home: None for departing in begun}
-        for home in homes:
-            jobs = home.leave_with(departing.shard for departing in begun if departing.home is home)
-            home.refuse_waiting(jobs)
-        for departing in begun:
-            if departing.left:
-                departing.watch()
-                self._to_retire += [(departing, key) for key in departing.left.entities]
-            else:
-                self.left(departing.release)
-        self.retire_some()
-        self.flush()
-
-    def _flush_soon(self) -> None:
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self.flush)
-
-
-class _Departing:
-    """One shard, until it is released or lost; expires at its limit."""
-
-    __slots__ = (
-        "_owner", "_rt", "_tick", "_until_ns", "home", "left", "release", "retiring", "shard",
-    )  # fmt: skip
+    __slots__ = ("_handing_off", "_rt", "_tick", "home", "release", "shard")
 
     def __init__(
-        self,
-        owner: HandingOff,
-        rt: Runtime,
-        home: Home,
-        shard: Shard,
-        release: Release,
-        until_ns: int,
+        self, handing_off: HandingOff, rt: Runtime, home: Home, shard: Shard, until_ns: int
     ) -> None:
-        self._owner = owner
+        super().__init__()
+        self._handing_off = handing_off
         self._rt = rt
-        self._until_ns = until_ns
-        self._tick: int | None = None
+        self._tick: int | None = rt.timers.add(until_ns, self)
         self.home = home
+        self.release = Release(home.hosted.contract.type, shard.number, shard.epoch)
         self.shard = shard
-        self.release = release
-        self.left = shard.exit = Exit(self._changed)
-        self.retiring: set[str] = set()
-        """Entities that were asked to leave and have not left."""
+        shard.exit = self
 
-    def watch(self) -> None:
-        """Let it expire at its limit."""
-        self._tick = self._rt.timers.add(self._until_ns, self)
+    def removed(self, key: str) -> None:
+        self._handing_off.retirement.left(self, key)
+        super().removed(key)
 
-    def forget(self) -> None:
-        """It needs no limit any more."""
+    def changed(self) -> None:
+        if not self.jobs and not self.entities:
+            self.forget_limit()
+            self._handing_off.over(self, late=False)
+
+    def forget_limit(self) -> None:
+        """It needs none any more."""
         if self._tick is not None:
             self._rt.timers.discard(self._tick, self)
             self._tick = None
 
     def expire(self) -> None:
+        """Its limit has come."""
         self._tick = None
-        self._owner.limit_reached(self)
+        self._handing_off.over(self, late=True)
 
-    def _changed(self, key: str) -> None:
-        if key in self.retiring:
-            self.retiring.discard(key)
-            self._owner.retired()
-        if not self.left:
-            self.forget()
-            self._owner.left(self.release)
+
+class _Retirement:
+    """Lets the entities of departing shards leave, `AT_ONCE` at one time."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[_Departing, str]] = deque()
+        self._leaving: set[tuple[_Departing, str]] = set()
+
+    def add(self, begun: list[_Departing]) -> None:
+        """The entities of these are to leave."""
+        self._waiting += [(departing, key) for departing in begun for key in departing.entities]
+        self._go_on()
+
+    def left(self, departing: _Departing, key: str) -> None:
+        """An entity is out of memory, whatever the reason."""
+        was_full = len(self._leaving) == AT_ONCE
+        self._leaving.discard((departing, key))
+        if was_full and self._waiting:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        for _ in range(AT_ONCE):
+            if not self._waiting or len(self._leaving) == AT_ONCE:
+                return
+            departing, key = self._waiting.popleft()
+            entity = departing.home.entities.get(key)
+            if entity is not None and entity.seedbed_shard is departing.shard:
+                self._leaving.add((departing, key))
+                departing.home.retire(entity)
+        asyncio.get_running_loop().call_soon(self._go_on)
