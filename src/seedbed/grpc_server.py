@@ -86,12 +86,6 @@ class GrpcServer(Server):
         self._port = bound
         return bound
 
-    async def go_away(self) -> None:
-        """Does nothing: grpc.aio sends GOAWAY only with `close`, which shuts the listener first.
-
-        Clients learn from route tables and health; those that stay are ended by `close`.
-        """
-
     async def close(self, grace_s: float) -> None:
         """Stop listening, let running calls end within the grace, then end them."""
         await self._server.stop(grace_s)

@@ -112,10 +112,6 @@ class Server(Protocol):
         """Listen (port 0: any free); returns the port. Raises `SettingsError` if it is in use."""
         ...
 
-    async def go_away(self) -> None:
-        """Tell clients to connect elsewhere; running calls go on; the listener stays open."""
-        ...
-
     async def close(self, grace_s: float) -> None:
         """Stop listening, let running calls end within the grace, then end them."""
         ...

@@ -77,9 +77,6 @@ class MemoryServer(Server):
         self._address = address
         return port
 
-    async def go_away(self) -> None:
-        """Does nothing: its clients are in this process and follow the tables."""
-
     async def close(self, grace_s: float) -> None:
         self.stop_listening()
         running = [stream.task for stream in self._streams if stream.task is not None]
