@@ -41,6 +41,7 @@ from seedbed_seed.gateway import Gateway
 from seedbed_seed.health import SeedHealth, members_by_state, shards_by_state
 from seedbed_seed.joining import Joining
 from seedbed_seed.leader_verbs import LeaderVerbs
+from seedbed_seed.leaving import leave
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
 from seedbed_seed.memory_store import MemoryStore
@@ -55,19 +56,6 @@ from seedbed_seed.routes import RouteLog, Watches
 from seedbed_seed.seed_lease import SeedLease
 
 log = logging.getLogger(__name__)
-
-ELSEWHERE_S = 5.0
-"""How long workers may take to resume on another seed when this one stops."""
-
-ALONE_S = 0.5
-"""The same if there is no other seed."""
-
-NOTICE_S = 0.5
-"""How long a stopping seed takes calls at least after it has said in its health that it stops: gRPC
-ends calls as CANCELLED that reach a closing server, so clients should have left before."""
-
-QUIET_LOOKS = 3
-"""So many times in a row a stopping seed sees no call before it lets go of its Links."""
 
 
 def open_store(config: SeedConfig) -> EtcdStore | MemoryStore:
@@ -247,7 +235,7 @@ class Seed:
             announcing = tasks.create_task(self._announce(http_port), name="announce")
             await stop.wait()
             announcing.cancel()
-            await self._leave(driving, routing)
+            await leave(self, driving, routing)
             for task in running:
                 task.cancel()
             self.management.close()
@@ -287,44 +275,6 @@ class Seed:
             grpc=address(bind, self.member.port),
             http=address(bind, http_port),
         )
-
-    async def _leave(self, driving: asyncio.Task[None], routing: asyncio.Task[None]) -> None:
-        """Stop in the order that costs callers and workers least."""
-        log.info("seed stopping")
-        by_ns = self.clock.now_ns() + int(self.config.drain_timeout_s * 1e9)
-        self.checks.stopping = True
-        self.checks.publish(False)
-        await self._send_all_elsewhere()
-        async with asyncio.TaskGroup() as closing:
-            # Sends GOAWAY; what has begun may end.
-            left_s = max(0.0, (by_ns - self.clock.now_ns()) / 1e9)
-            closing.create_task(self.server.close(left_s))
-            await self._until_quiet()
-            routing.cancel()  # only streams are left: they end, and are opened anew elsewhere
-            await self.server.close(ALONE_S)
-        driving.cancel()
-        await self.lease.leave()
-        log.info("seed stopped")
-
-    async def _send_all_elsewhere(self) -> None:
-        """Whoever follows this seed finds another one while this one still serves its calls."""
-        others = len(self.view.seed_addresses()) > 1
-        limit_s = min(ELSEWHERE_S, self.config.drain_timeout_s / 2) if others else ALONE_S
-        async with asyncio.TaskGroup() as leaving:
-            leaving.create_task(self.driver.resign())
-            if others:
-                leaving.create_task(asyncio.sleep(NOTICE_S))
-            await self.lease.drain()  # before anybody goes, so that nobody is sent back here
-            self.watches.stop()
-            self.events.stop()
-            await self.registration.send_elsewhere(limit_s)
-
-    async def _until_quiet(self) -> None:
-        """No unary call has been under way for a while: one may be between gRPC and its handler."""
-        quiet = 0
-        while quiet < QUIET_LOOKS:
-            quiet = 0 if self.edge.running else quiet + 1
-            await asyncio.sleep(0.02)  # counted on the hot path, without an event
 
     def _routes_changed(self, change: ViewChange) -> None:
         coordinator = self.view.coordinator
