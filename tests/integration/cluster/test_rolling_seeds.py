@@ -13,12 +13,15 @@ from census.v1 import census_pb2_grpc as rpc
 from seedbed import Client, service_config
 from tests.support.cluster import Cluster, cluster
 from tests.support.load import load, warm
+from tests.support.movement import scene
+from tests.support.pauses import in_ms, pauses
 from tests.support.processes import Node
 from tests.support.waiting import now
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 KEYS = [f"person-{n}" for n in range(60)]
+OTHERS = [f"other-{n}" for n in range(60)]
 EXIT_S = 25.0
 CHANNELS = 24
 MIN_WORKERS = {"SEEDBED_MIN_WORKERS": "2"}
@@ -61,29 +64,30 @@ async def restart(running: Cluster, seed: Node) -> None:
 
 
 async def test_seeds_restart_one_by_one(tmp_path: Path) -> None:
-    async with cluster(tmp_path, seeds=3, workers=2) as running:
-        before = await running.placed(2)
-        async with (
-            load([all_of(running)], KEYS, per_s=100, dial=plain) as by_channel,
-            load([",".join(s.grpc for s in running.seeds)], KEYS, per_s=100, dial=Client) as direct,
-        ):
-            await warm(by_channel, KEYS)
-            await warm(direct, KEYS)
+    async with scene(tmp_path, seeds=3, workers=2, in_one=True, dial=plain) as seen:
+        running = seen.cluster
+        before = await running.status()
+        entries = ",".join(seed.grpc for seed in running.seeds)
+        async with load([entries], OTHERS, per_s=100, dial=Client) as direct:
+            await warm(direct, OTHERS)
             leader = running.node(before.coordinator)
             # The leader second, so that a restarted seed may lead too.
             others = [seed for seed in running.seeds if seed is not leader]
             for seed in (others[0], leader, others[1]):
                 await restart(running, seed)
             await asyncio.sleep(0.5)  # of load with all of them
+            await seen.streams.reopened()
             after = await running.status()
-        for record in (by_channel, direct):
-            print(record.summary())
-            assert not record.failed, f"{len(record.failed)} failed, as {record.failed[0]}"
-        assert after.shards == before.shards
-        for node in running.workers:
-            assert "fenced" not in node.log_text()
-        for worker in running.workers:
-            assert after.members[worker.name].incarnation == before.members[worker.name].incarnation
+    print(f"rolling restart of three seeds: {seen.load.summary()}; by Client: {direct.summary()};")
+    print(f"pause {in_ms(pauses(seen.load, seen.began, now()).values())};", end=" ")
+    print(f"{len(seen.streams.ends)} streams ended, back after {in_ms(seen.streams.back_s)}")
+    assert not direct.failed, f"{len(direct.failed)} failed, as {direct.failed[0]}"
+    seen.check(but=OTHERS)
+    seen.streams.check()
+    assert after.shards == before.shards
+    for worker in running.workers:
+        assert "fenced" not in worker.log_text()
+        assert after.members[worker.name].incarnation == before.members[worker.name].incarnation
 
 
 async def test_a_restarted_seed_gets_its_share_when_connections_age(tmp_path: Path) -> None:
