@@ -145,9 +145,10 @@ def test_events_go_on_over_a_restart_which_is_said_once(seed: str) -> None:
     def event(time_ms: int, message: str) -> admin_pb2.Event:
         return admin_pb2.Event(time_ms=time_ms, kind=admin_pb2.EVENT_KIND_MEMBER, message=message)
 
-    # The second seed tells again what the first has told; the third time there is nothing new.
+    # Two seeds end at once, which is not said anew. The next one tells again what the first has
+    # told; the last one has nothing new.
     first, second = event(1000, "w-1 up"), event(2000, "w-2 up")
-    Admin.lives += [[first, first], [first, second], [second]]
+    Admin.lives += [[first, first], [], [], [first, second], [second]]
     shown = run(seed, "events", "-o", "json")
     assert shown.exit_code == 1, "refused at last"
     assert [json.loads(line)["message"] for line in shown.stdout.splitlines()] == [

@@ -296,6 +296,13 @@ async def test_a_stream_passes_items_on_and_ends_as_the_router_says() -> None:
         with pytest.raises(StatusError, match="moving"):
             _ = [i async for i in serve(front.gateway.find(WATCH), ScriptedCall(), cup("a"))]
         assert front.edge.open_streams == {"cup": 0}
+        assert front.overloaded == []
+        front.router.stream_error = status.status_error(
+            status.failed(CallError(Reason.OVERLOADED, "full"))
+        )
+        with pytest.raises(StatusError):
+            _ = [i async for i in serve(front.gateway.find(WATCH), ScriptedCall(), cup("a"))]
+        assert front.overloaded == ["cup"]
 
 
 async def test_calls_are_counted_by_how_they_end_also_when_the_caller_goes() -> None:

@@ -12,10 +12,11 @@ from google.protobuf.message import Message
 from seedbed.errors import CallError, Reason
 from seedbed.transport import StatusError, UnaryMethod
 from seedbed.v1 import admin_pb2 as pb
-from seedbed.v1 import store_pb2
+from seedbed.v1 import cluster_pb2, store_pb2
 from seedbed_seed import order_book, order_verbs
 from seedbed_seed.core.orders import Orders
 from seedbed_seed.leader_verbs import FORWARDED_KEY
+from seedbed_seed.routes import Watches
 from seedbed_seed.store import Delete, Put
 from tests.unit.seed.desk import Desk, ScriptedCall, SeedNetwork, TroubledStore, desk, hello
 
@@ -33,6 +34,10 @@ async def refusal(seed: Desk, verb: str, request: Message) -> str:
         await ask(seed, verb, request)
     assert raised.value.reason is Reason.BAD_REQUEST
     return raised.value.message
+
+
+async def plan(seed: Desk) -> pb.RebalanceResponse:
+    return pb.RebalanceResponse.FromString(await ask(seed, "Rebalance", pb.RebalanceRequest()))
 
 
 async def up(seed: Desk, *nodes: str) -> None:
@@ -171,8 +176,7 @@ async def test_a_freeze_is_shown_with_its_reason_and_refuses_a_rebalance() -> No
         assert (cluster.frozen, cluster.frozen_reason) == (True, "lunch")
         text = await refusal(seed, "Rebalance", pb.RebalanceRequest(apply=True))
         assert text == "rebalancing is frozen (lunch): unfreeze it first"
-        plan = pb.RebalanceResponse.FromString(await ask(seed, "Rebalance", pb.RebalanceRequest()))
-        assert plan.held_back == "frozen: lunch"
+        assert (await plan(seed)).held_back == "frozen: lunch"
         await ask(seed, "Unfreeze", pb.UnfreezeRequest())
         assert seed.view.orders == Orders()
 
@@ -180,8 +184,39 @@ async def test_a_freeze_is_shown_with_its_reason_and_refuses_a_rebalance() -> No
 async def test_deleted_orders_are_no_orders() -> None:
     async with two_workers() as seed:
         await ask(seed, "Freeze", pb.FreezeRequest())
+        assert "frozen" in (await plan(seed)).held_back
         await seed.store.write(Delete(seed.keys.orders))
         await seed.until("no orders", lambda: seed.view.orders == Orders())
+        assert "frozen" not in (await plan(seed)).held_back
+
+
+async def test_a_seed_that_starts_later_obeys_the_orders_that_stand() -> None:
+    async with TroubledStore() as store:
+        orders = store_pb2.Orders(frozen=True, frozen_reason="lunch")
+        seed = Desk(store, ttl_s=3)
+        await store.write(Put(seed.keys.orders, orders.SerializeToString()))
+        async with seed.open(driving=True):
+            await up(seed, "w1")
+            assert (await plan(seed)).held_back == "frozen: lunch"
+
+
+async def test_who_watches_the_members_is_told_of_orders_at_once() -> None:
+    async with two_workers() as seed:
+        watches = Watches(seed.view, seed.routes)
+        updates = aiter(watches.watch_members(ScriptedCall(), b""))
+        await anext(updates)
+
+        async def told() -> None:
+            async for data in updates:
+                update = cluster_pb2.MemberUpdate.FromString(data)
+                if [m.node_id for m in update.members if m.cordoned] == ["w2"]:
+                    return
+
+        # (In less than the time after which a worker that says nothing is marked silent.)
+        async with asyncio.timeout(0.5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(told())
+            await asyncio.sleep(0)
+            await ask(seed, "Cordon", pb.CordonRequest(node_id="w2"))
 
 
 @pytest.mark.parametrize("trouble", ["lose_answers", "swallow"])
@@ -273,17 +308,17 @@ async def test_without_a_leader_or_a_way_to_it_a_move_may_be_asked_again() -> No
 
 async def test_a_rebalance_is_planned_and_then_applied_as_planned() -> None:
     async with two_workers() as seed:
-        plan = pb.RebalanceResponse.FromString(await ask(seed, "Rebalance", pb.RebalanceRequest()))
-        assert not plan.applied
+        planned = await plan(seed)
+        assert not planned.applied
         assert not seed.view.tables["cup", 0].handoffs
         applied = pb.RebalanceResponse.FromString(
             await ask(seed, "Rebalance", pb.RebalanceRequest(apply=True))
         )
         assert applied.applied
-        assert len(plan.moves) == 8
-        assert applied.moves == plan.moves
-        assert {m.shard for m in plan.moves} == set(seed.view.tables["cup", 0].handoffs)
-        (spread,) = plan.types
+        assert len(planned.moves) == 8
+        assert applied.moves == planned.moves
+        assert {m.shard for m in planned.moves} == set(seed.view.tables["cup", 0].handoffs)
+        (spread,) = planned.types
         assert (spread.type, spread.before, spread.after) == ("cup", 2.0, 0.0)
 
 
