@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -46,7 +46,10 @@ class LinkLimits:
 
 
 class Passenger(Carried, Protocol):
-    """What a Link carries, with what the Link tells it."""
+    """What a Link carries, with what the Link tells it. `came` is its first attempt's id (0: this
+    is the first), so that they are told of a loss in the order in which they came."""
+
+    came: int
 
     def replied(self, reply: link_pb2.Reply) -> bool:
         """Take a reply; True if it was the last. Raises `ProtocolError` for a bad one."""
@@ -119,10 +122,9 @@ class Link:
             lane.outbox.credit(passenger.id, items)
             lane.wake.set()
 
-    def passengers(self) -> Iterator[Passenger]:
-        """All that is on the way now (a copy, so that they may be dropped meanwhile)."""
-        yield from list(self._small.carried.values())
-        yield from list(self._large.carried.values())
+    def passengers(self) -> list[Passenger]:
+        """All that is on the way now, in the order in which it came (a copy)."""
+        return _in_order([*self._small.carried.values(), *self._large.carried.values()])
 
     def when_empty(self, empty: Callable[[], None]) -> None:
         """Call this once, as soon as nothing is on the way (any more)."""
@@ -152,6 +154,10 @@ class Link:
         if not self._calls and self._when_empty is not None:
             empty, self._when_empty = self._when_empty, None
             empty()
+
+
+def _in_order(passengers: Iterable[Passenger]) -> list[Passenger]:
+    return sorted(passengers, key=lambda one: one.came or one.id)
 
 
 class _Lane:
@@ -229,7 +235,7 @@ class _Lane:
 
     def lose_all(self) -> None:
         """Tell all passengers; they may board another Link, or this one again, at once."""
-        passengers = list(self.carried.values())
+        passengers = _in_order(self.carried.values())
         self.carried.clear()
         self.outbox.clear()
         for passenger in passengers:
