@@ -96,7 +96,7 @@ class Placement(RuleBasedStateMachine):
     def renew(self, name: str) -> None:
         """RENEWED: only while the record has no mark; the first one sets UP."""
         worker = self.c.workers.get(name)
-        if worker is None or worker.silent_age_ns is not None or worker.status is Status.LEFT:
+        if worker is None or worker.silent_age_ns is not None or not self.holds(worker):
             return
         self.hear(worker)
         if worker.status is Status.JOINING:
@@ -113,7 +113,7 @@ class Placement(RuleBasedStateMachine):
     def resume(self, name: str) -> None:
         """A Hello clears the mark, and counts as a sign of life."""
         worker = self.c.workers.get(name)
-        if worker is not None and worker.status is not Status.LEFT:
+        if worker is not None and self.holds(worker):
             stream_id = str(int(worker.stream_id) + 1)
             self.hear(worker)
             self.c.change(worker, stream_id=stream_id, silent_age_ns=None)
@@ -123,6 +123,11 @@ class Placement(RuleBasedStateMachine):
         worker = self.c.workers.get(name)
         if worker is not None and worker.status is Status.UP:
             self.c.change(worker, status=Status.DRAINING)
+
+    def holds(self, worker: Worker) -> bool:
+        """It has its lease: past its time it has fenced itself for ever, whatever etcd says."""
+        until_ns = self.renewed_ns[worker.incarnation] + TTL
+        return worker.status is not Status.LEFT and self.c.now_ns < until_ns
 
     def hear(self, worker: Worker) -> None:
         """It holds a valid lease from now on, and knows all tables that were written before."""
@@ -195,7 +200,7 @@ class Placement(RuleBasedStateMachine):
     def miss(self, name: str, resumed: bool) -> None:
         """A loss (and before it a resume, which clears a mark) while the watch has a gap."""
         worker = self.c.workers.pop(name, None)
-        if worker is not None and resumed and worker.status is not Status.LEFT:
+        if worker is not None and resumed and self.holds(worker):
             self.hear(worker)
         self.gap()
 
@@ -275,7 +280,7 @@ class Placement(RuleBasedStateMachine):
             assert old is None or table.generation > old.generation
             for shard in range(SHARDS):
                 self.check_shard(table, old, shard)
-            if old is None or not self.alive(old):
+            if old is None or not (self.alive(old) or old.handoffs):
                 self.check_balance(table)
 
     def check_shard(self, table: ShardTable, old: ShardTable | None, shard: int) -> None:
@@ -361,7 +366,8 @@ class Placement(RuleBasedStateMachine):
             return
         self.c.order(cordoned=nodes(), draining=nodes(), pins={}, frozen=True)
         for name in ("a", "b"):
-            if name not in self.c.workers or self.c.workers[name].status is not Status.UP:
+            known = self.c.workers.get(name)
+            if known is None or known.status is not Status.UP or not self.holds(known):
                 self.join(name, proved=False)
             self.resume(name)
             self.renew(name)
