@@ -218,7 +218,9 @@ async def test_two_that_call_each_other_in_different_chains_end_by_deadline_and_
             answer = await task
             assert isinstance(answer, Failed)
             assert answer.code == 4
-            assert f"a call to probe/{other} Write" in answer.message, answer.message
+            # Its own deadline's word, or that of the call in line, whichever comes first.
+            own, of_line = f"a call to probe/{other} Write", "Act of this entity has run for"
+            assert own in answer.message or of_line in answer.message, answer.message
 
 
 async def test_a_call_where_there_is_no_turn_says_where_calls_are_made() -> None:
