@@ -129,7 +129,7 @@ async def test_sigterm_sends_workers_elsewhere_and_exits_with_0(tmp_path: Path) 
             if not isinstance(message, cluster_pb2.SeedMessage):
                 break
             kinds.append(message.WhichOneof("kind"))
-        assert kinds[-1] == "go_elsewhere"
+        assert "go_elsewhere" in kinds
         assert await node.exit_code() == 0
 
 
