@@ -119,11 +119,13 @@ async def leader_crash(world: World) -> None:
 
 EVENTS: Final[dict[str, Event]] = {
     "planned move": planned_move,
-    "rolling update": rolling_update,
     "worker crash": worker_crash,
+    "rolling update": rolling_update,
     "leader crash": leader_crash,
 }
-"""The last one makes the entry the leader, so nothing comes after it."""
+"""The last one makes the entry the leader, so nothing comes after it. A rolling update may leave
+all shards with one of two workers, so the crash comes before it: a placement from nothing would
+wait for both."""
 
 
 async def _start_again(world: World, node: Node) -> None:
