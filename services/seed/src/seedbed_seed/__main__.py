@@ -10,7 +10,8 @@ import sys
 from seedbed.service import lifecycle, logs
 from seedbed.service.telemetry import Telemetry
 from seedbed_seed.config import SeedConfig
-from seedbed_seed.seed import Seed, open_store
+from seedbed_seed.seed import Seed
+from seedbed_seed.stores import open_store
 
 log = logging.getLogger(__name__)
 

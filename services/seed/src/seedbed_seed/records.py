@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -106,12 +107,17 @@ def worker_of(record: store_pb2.MemberRecord, entry: Entry) -> Worker:
         stream_id=record.stream_id,
         silent_age_ns=record.silent.age_ms * 1_000_000 if record.HasField("silent") else None,
         replaced=record.replaced_incarnation,
-        released=frozenset(
-            Release(of_type.type, shard, Epoch(epoch))
-            for of_type in record.released
-            for shard, epoch in zip(of_type.shards, of_type.epochs, strict=False)
-        ),
+        released=releases_of(record.released),
         rates={(one.type, one.shard): one.calls_per_s for one in record.load.hottest},
+    )
+
+
+def releases_of(lists: Iterable[store_pb2.ReleasedShards]) -> frozenset[Release]:
+    """All that these lists, one for each type, say was released."""
+    return frozenset(
+        Release(of_type.type, shard, Epoch(epoch))
+        for of_type in lists
+        for shard, epoch in zip(of_type.shards, of_type.epochs, strict=False)
     )
 
 

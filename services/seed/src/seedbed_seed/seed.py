@@ -33,18 +33,16 @@ from seedbed_seed.core.decisions import CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.edge import Edge, GatewaySettings
 from seedbed_seed.epoch_reports import EpochReports
-from seedbed_seed.etcd.adapter import EtcdStore
-from seedbed_seed.etcd.channels import TlsFiles as EtcdTls
 from seedbed_seed.events import Events, OverloadStory
 from seedbed_seed.evidence import Budget, Dialler
 from seedbed_seed.gateway import Gateway
-from seedbed_seed.health import SeedHealth, members_by_state, shards_by_state
+from seedbed_seed.gauges import set_gauges
+from seedbed_seed.health import SeedHealth
 from seedbed_seed.joining import Joining
 from seedbed_seed.leader_verbs import LeaderVerbs
 from seedbed_seed.leaving import leave
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
-from seedbed_seed.memory_store import MemoryStore
 from seedbed_seed.order_book import OrderBook
 from seedbed_seed.order_verbs import OrderVerbs
 from seedbed_seed.outlook import ShardOutlook
@@ -54,20 +52,9 @@ from seedbed_seed.reflection import Reflection
 from seedbed_seed.registration import Registration, RegistrationSettings
 from seedbed_seed.routes import RouteLog, Watches
 from seedbed_seed.seed_lease import SeedLease
+from seedbed_seed.stores import AnyStore
 
 log = logging.getLogger(__name__)
-
-
-def open_store(config: SeedConfig) -> EtcdStore | MemoryStore:
-    """The store that the settings name, to be used as a scope."""
-    if not config.etcd:
-        log.warning("embedded store", extra={"note": "one seed; nothing is kept after it ends"})
-        return MemoryStore()
-    tls: EtcdTls | None = None
-    if config.etcd_ca is not None:
-        cert, key = config.etcd_cert, config.etcd_key
-        tls = EtcdTls(str(config.etcd_ca), str(cert) if cert else None, str(key) if key else None)
-    return EtcdStore(config.etcd, tls)
 
 
 class Seed:
@@ -76,7 +63,7 @@ class Seed:
     def __init__(
         self,
         config: SeedConfig,
-        store: EtcdStore | MemoryStore,
+        store: AnyStore,
         telemetry: Telemetry,
         transport: GrpcTransport | None = None,
     ) -> None:
@@ -94,15 +81,7 @@ class Seed:
         )
         keys = Keys(config.cluster)
         ttl_s, step_s = config.lease_ttl_s, config.lease_ttl_s / 8
-        coordinator = Coordinator(
-            CoordinatorSettings(
-                ttl_ns=ttl_s * 1_000_000_000,
-                min_workers=config.min_workers,
-                evidence=config.evidence,
-                handoff_timeout_ms=int(config.handoff_timeout_s * 1000),
-                rebalance=config.rebalance,
-            )
-        )
+        coordinator = Coordinator(_coordinator_settings(config))
         self.events = Events(clock)
         self.view = ClusterView(
             store=store,
@@ -112,14 +91,7 @@ class Seed:
             role_of=config.role_of,
             told=self.events.member,
         )
-        self.member = store_pb2.Member(
-            node_id=config.node_id,
-            incarnation=secrets.token_hex(8),
-            role=store_pb2.ROLE_SEED,
-            status=store_pb2.MEMBER_STATUS_UP,
-            app_version=version("seedbed-seed"),
-            host=config.host,
-        )
+        self.member = _member(config)
         self.lease = SeedLease(store=store, clock=clock, keys=keys, member=self.member, ttl_s=ttl_s)
         self.router = Router(
             transport=self.transport,
@@ -169,37 +141,7 @@ class Seed:
             lead=self.driver.epoch_reported,
             timeout_s=step_s,
         )
-        records = MemberRecords(store, keys, step_s)
-        dialler = Dialler(self.transport)
-        self.registration = Registration(
-            view=self.view,
-            routes=self.routes,
-            joining=Joining(
-                records=records,
-                contracts=contracts,
-                dialler=dialler,
-                ttl_s=ttl_s,
-                owners=self.view.owners,
-            ),
-            attendance=Attendance(
-                records=records,
-                view=self.view,
-                clock=clock,
-                load_interval_ns=config.rebalance.interval_ns,
-                epoch_seen=self.epochs.seen,
-            ),
-            lost=LostWorkers(
-                records=records,
-                view=self.view,
-                dialler=dialler,
-                budget=Budget(clock, ttl_s),
-                clock=clock,
-                evidence=config.evidence != "off",
-            ),
-            clock=clock,
-            settings=RegistrationSettings(config.node_id, ttl_s, config.max_message_bytes),
-            events=self.events,
-        )
+        self.registration = self._registration(MemberRecords(store, keys, step_s), contracts)
         self.server = self.transport.server(
             self.registration,
             self.watches,
@@ -212,7 +154,7 @@ class Seed:
         self.management = Management(
             alive=self.checks.alive, ready=self.checks.ready, metrics=self.metrics.render
         )
-        self._set_gauges()
+        set_gauges(self)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then leave."""
@@ -239,6 +181,41 @@ class Seed:
             for task in running:
                 task.cancel()
             self.management.close()
+
+    def _registration(self, records: MemberRecords, contracts: Contracts) -> Registration:
+        config, view, clock = self.config, self.view, self.clock
+        dialler = Dialler(self.transport)
+        return Registration(
+            view=view,
+            routes=self.routes,
+            joining=Joining(
+                records=records,
+                contracts=contracts,
+                dialler=dialler,
+                ttl_s=config.lease_ttl_s,
+                owners=view.owners,
+            ),
+            attendance=Attendance(
+                records=records,
+                view=view,
+                clock=clock,
+                load_interval_ns=config.rebalance.interval_ns,
+                epoch_seen=self.epochs.seen,
+            ),
+            lost=LostWorkers(
+                records=records,
+                view=view,
+                dialler=dialler,
+                budget=Budget(clock, config.lease_ttl_s),
+                clock=clock,
+                evidence=config.evidence != "off",
+            ),
+            clock=clock,
+            settings=RegistrationSettings(
+                config.node_id, config.lease_ttl_s, config.max_message_bytes
+            ),
+            events=self.events,
+        )
 
     def _admin(self, orders: OrderBook) -> Admin:
         table_of = self.router.table.table
@@ -287,22 +264,24 @@ class Seed:
             without_workers=coordinator.without_workers(),
         )
 
-    def _set_gauges(self) -> None:
-        view, gauge = self.view, self.metrics.gauge
-        config = self.config
-        info = ("seed", config.node_id, config.cluster, version("seedbed-seed"))
-        gauge("seedbed_info", lambda: {info: 1})
-        gauge("seedbed_members", lambda: members_by_state(view))
-        gauge("seedbed_shards", lambda: shards_by_state(view))
-        gauge("seedbed_leader", lambda: int(self.driver.leading))
-        gauge("seedbed_parked_calls", lambda: self.router.parked)
-        gauge(
-            "seedbed_etcd_age_seconds",
-            lambda: (self.clock.now_ns() - view.progress_ns) / 1e9 if view.synced else 0.0,
-        )
-        gauge(
-            "seedbed_open_streams",
-            lambda: {(type_,): count for type_, count in dict(self.edge.open_streams).items()},
-        )
-        gauge("seedbed_loop_lag_seconds", lambda: self.lag.lag_ns() / 1e9)
-        gauge("seedbed_loop_lag_worst_seconds", lambda: self.lag.worst_ns / 1e9)
+
+def _coordinator_settings(config: SeedConfig) -> CoordinatorSettings:
+    return CoordinatorSettings(
+        ttl_ns=config.lease_ttl_s * 1_000_000_000,
+        min_workers=config.min_workers,
+        evidence=config.evidence,
+        handoff_timeout_ms=int(config.handoff_timeout_s * 1000),
+        rebalance=config.rebalance,
+    )
+
+
+def _member(config: SeedConfig) -> store_pb2.Member:
+    """This seed as its record names it, but for its port."""
+    return store_pb2.Member(
+        node_id=config.node_id,
+        incarnation=secrets.token_hex(8),
+        role=store_pb2.ROLE_SEED,
+        status=store_pb2.MEMBER_STATUS_UP,
+        app_version=version("seedbed-seed"),
+        host=config.host,
+    )

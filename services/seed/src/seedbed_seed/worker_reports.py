@@ -19,6 +19,7 @@ from seedbed.v1 import store_pb2
 from seedbed_seed.cluster_view import ClusterView
 from seedbed_seed.member_records import Joined, MemberRecords, names
 from seedbed_seed.placement import FULL_PAUSE_S
+from seedbed_seed.records import releases_of
 from seedbed_seed.retrying import Backoff
 from seedbed_seed.store import StoreError, StoreFull
 
@@ -143,7 +144,7 @@ class WorkerReports:
         return True
 
     def _release(self, record: store_pb2.MemberRecord) -> bool:
-        if _releases(self._released) <= _releases(record.released):
+        if releases_of(self._released) <= releases_of(record.released):
             return False
         record.ClearField("released")
         record.released.extend(self._released)
@@ -164,14 +165,6 @@ class WorkerReports:
             raise ProtocolError("a shard that is released twice in one list")
         if any(shard >= shards for shard in of_type.shards):
             raise ProtocolError(f"a released shard that type {of_type.type!r} does not have")
-
-
-def _releases(lists: Iterable[store_pb2.ReleasedShards]) -> set[tuple[str, int, int]]:
-    return {
-        (one.type, shard, epoch)
-        for one in lists
-        for shard, epoch in zip(one.shards, one.epochs, strict=False)
-    }
 
 
 def _differ(written: store_pb2.Load, now: store_pb2.Load) -> bool:
