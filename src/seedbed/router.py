@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
-from seedbed.calls import EntityCall, Failed, Metadata, Outcome, Replied
+from seedbed.calls import EntityCall, Failed, Outcome, Replied
 from seedbed.clock import Clock
 from seedbed.decision import target
 from seedbed.errors import CallError
@@ -24,28 +24,15 @@ from seedbed.links import Links
 from seedbed.parking import ParkingLimits
 from seedbed.refusals import Refusals
 from seedbed.routing import CHUNK, RouteTable, ShardTable
-from seedbed.stream_flight import StreamFlight
+from seedbed.stream_flight import StreamFlight, StreamHooks
 from seedbed.tracing import NO_TRACER, Tracer
 from seedbed.transport import Transport
 from seedbed.waits import Outlook, Waits
 
-__all__ = ["Outlook", "Router", "RouterLimits", "StreamHooks"]
-
+__all__ = ["Outlook", "Router", "RouterLimits"]
 
 GIVE_UP_NS: Final = 1_000_000_000
 """How long the answer of an owner is waited for when a newer table names another."""
-
-
-class StreamHooks(Protocol):
-    """Where a stream's metadata goes (a `ServerCall` is one)."""
-
-    def set_initial(self, metadata: Metadata) -> None:
-        """Called before the first item."""
-        ...
-
-    def set_trailing(self, metadata: Metadata) -> None:
-        """Called at a good end (at a bad one it is in the error)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +150,8 @@ class Router:
         """
         flight = self.open_stream(call)
         try:
-            first = True
-            async for item in flight.items():
-                if first and hooks is not None and flight.initial:
-                    hooks.set_initial(flight.initial)
-                first = False
+            async for item in flight.items_and_metadata(hooks):
                 yield item
-            if hooks is not None and flight.ended is not None:
-                if first and flight.ended.initial:
-                    hooks.set_initial(flight.ended.initial)
-                if flight.ended.trailing:
-                    hooks.set_trailing(flight.ended.trailing)
         finally:
             self.drop(flight)
 

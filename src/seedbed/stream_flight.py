@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from seedbed.calls import EntityCall, Failed, Lost, Metadata, Outcome, Replied
 from seedbed.decision import waits_for_table
@@ -22,6 +22,18 @@ READER_PATIENCE_NS: Final = 30_000_000_000
 """A reader that takes nothing for this long, while items wait, is ended."""
 
 _MOVED: Final = "the entity of this stream has moved; open the stream again"
+
+
+class StreamHooks(Protocol):
+    """Where a stream's metadata goes (a `ServerCall` is one)."""
+
+    def set_initial(self, metadata: Metadata) -> None:
+        """Called before the first item."""
+        ...
+
+    def set_trailing(self, metadata: Metadata) -> None:
+        """Called at a good end (at a bad one it is in the error)."""
+        ...
 
 
 class StreamFlight(Flight):
@@ -118,6 +130,20 @@ class StreamFlight(Flight):
             await self._news()
         if isinstance(self._ended, Failed) and self._ended.code != 0:
             raise status_error(self._ended)
+
+    async def items_and_metadata(self, hooks: StreamHooks | None) -> AsyncGenerator[bytes, None]:
+        """The same; metadata goes to the hooks, initial before the first item."""
+        first = True
+        async for item in self.items():
+            if first and hooks is not None and self.initial:
+                hooks.set_initial(self.initial)
+            first = False
+            yield item
+        if hooks is not None and self.ended is not None:
+            if first and self.ended.initial:
+                hooks.set_initial(self.ended.initial)
+            if self.ended.trailing:
+                hooks.set_trailing(self.ended.trailing)
 
     async def first(self) -> None:
         """Return when the first item is there, or the end."""

@@ -14,9 +14,9 @@ from seedbed.addressing import DEFAULT_DEADLINE_KEY
 from seedbed.calls import EntityCall, Failed, Replied
 from seedbed.errors import CallError, Reason
 from seedbed.request_ids import minted_at_ms
-from seedbed.router import StreamHooks
 from seedbed.service.metrics import Metrics
 from seedbed.sharding import shard_of
+from seedbed.stream_flight import StreamHooks
 from seedbed.tracing import NO_TRACER
 from seedbed.transport import (
     BidiMethod,

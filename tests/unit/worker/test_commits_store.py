@@ -78,7 +78,7 @@ async def test_a_drain_waits_for_what_is_being_stored() -> None:
         call = w.start(w.call("Write", amount=1))
         await GATES.reach("commit")
         async with asyncio.TaskGroup() as tasks:
-            draining = tasks.create_task(w.host.drain(w.clock.now + 3 * 10**9))
+            draining = tasks.create_task(w.host.leaving.drain(w.clock.now + 3 * 10**9))
             await settle()
             assert not draining.done()
             GATES.open("commit")

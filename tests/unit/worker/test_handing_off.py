@@ -218,7 +218,7 @@ async def test_many_idle_entities_leave_in_one_batch(cls: type[Probe]) -> None:
 
 async def test_a_drain_ends_when_the_tables_name_another_owner() -> None:
     async with world() as w, asyncio.TaskGroup() as tasks:
-        draining = tasks.create_task(w.host.handed_off(w.clock.now + 60 * SECOND))
+        draining = tasks.create_task(w.host.leaving.handed_off(w.clock.now + 60 * SECOND))
         assert (await w.write()).total == 1, "it goes on serving until then"
         hand_off(w, everything=True)
         await settle()
@@ -230,7 +230,7 @@ async def test_a_drain_ends_when_the_tables_name_another_owner() -> None:
 
 async def test_a_drain_gives_up_at_its_deadline() -> None:
     async with world() as w, asyncio.TaskGroup() as tasks:
-        draining = tasks.create_task(w.host.handed_off(w.clock.now + 2 * SECOND))
+        draining = tasks.create_task(w.host.leaving.handed_off(w.clock.now + 2 * SECOND))
         await settle()
         w.clock.advance(2.1)
         w.host.tick()
@@ -239,7 +239,7 @@ async def test_a_drain_gives_up_at_its_deadline() -> None:
 
 async def test_a_drain_of_a_worker_that_is_fenced_is_over() -> None:
     async with world() as w, asyncio.TaskGroup() as tasks:
-        draining = tasks.create_task(w.host.handed_off(w.clock.now + 60 * SECOND))
+        draining = tasks.create_task(w.host.leaving.handed_off(w.clock.now + 60 * SECOND))
         await settle()
         w.region.fence()
         w.host.drop_all()

@@ -216,7 +216,7 @@ async def test_a_drain_lets_running_turns_end_and_refuses_the_rest() -> None:
         queued = w.start(w.call("Write"))
         await GATES.reach("g")
         async with asyncio.TaskGroup() as tasks:
-            draining = tasks.create_task(w.host.drain(w.clock.now + 3 * SECOND))
+            draining = tasks.create_task(w.host.leaving.drain(w.clock.now + 3 * SECOND))
             assert not_here(await queued.answer())
             assert not_here(await w.run(w.call("Write", "b")))
             await settle()
@@ -232,7 +232,7 @@ async def test_a_drain_ends_at_its_deadline() -> None:
         running = w.start(w.call("Write", gate="never"))
         await GATES.reach("never")
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(w.host.drain(w.clock.now + 3 * SECOND))
+            tasks.create_task(w.host.leaving.drain(w.clock.now + 3 * SECOND))
             await settle()
             w.clock.advance(3.1)
             w.host.tick()
@@ -243,7 +243,7 @@ async def test_a_drain_does_not_wait_for_ever_for_a_hook() -> None:
     async with world(Leaver) as w:
         await w.write("slow")
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(w.host.drain(w.clock.now + 3 * SECOND))
+            tasks.create_task(w.host.leaving.drain(w.clock.now + 3 * SECOND))
             await GATES.reach("slow")
             w.clock.advance(3.1)
             w.host.tick()

@@ -82,7 +82,7 @@ async def test_a_drain_waits_for_who_is_outside() -> None:
         call = w.start(w.call("Act", how="out and back", amount=1, gate="g"))
         await GATES.reach("g")
         async with asyncio.TaskGroup() as tasks:
-            draining = tasks.create_task(w.host.drain(w.clock.now + 3 * SECOND))
+            draining = tasks.create_task(w.host.leaving.drain(w.clock.now + 3 * SECOND))
             await settle()
             assert not draining.done()
             GATES.open("g")
@@ -95,7 +95,7 @@ async def test_a_drain_ends_at_its_deadline() -> None:
         call = w.start(w.call("Act", how="out and back", amount=1, gate="never"))
         await GATES.reach("never")
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(w.host.drain(w.clock.now + 3 * SECOND))
+            tasks.create_task(w.host.leaving.drain(w.clock.now + 3 * SECOND))
             await settle()
             w.clock.advance(3.1)
             w.host.tick()

@@ -154,7 +154,7 @@ async def test_a_drain_ends_streams_with_moving_and_refuses_new_ones() -> None:
         await between.item()
         await GATES.reach("look")
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(w.host.drain(w.clock.now + 10**9))
+            tasks.create_task(w.host.leaving.drain(w.clock.now + 10**9))
             assert reason(await between.end()) is Reason.MOVING
             GATES.open("look")
             assert reason(await in_turn.end()) is Reason.MOVING

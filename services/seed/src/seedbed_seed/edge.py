@@ -17,9 +17,9 @@ from seedbed.clock import Clock
 from seedbed.contract import MethodContract, TypeContract
 from seedbed.errors import CallError, Reason
 from seedbed.request_ids import RequestIds
-from seedbed.router import StreamHooks
 from seedbed.service.metrics import Calls
 from seedbed.status import failed, reason_of, status_error
+from seedbed.stream_flight import StreamHooks
 from seedbed.tracing import Kind, Span, Tracer
 from seedbed.transport import ServerCall, StatusError
 from seedbed_seed.cluster_view import ClusterView

@@ -205,13 +205,14 @@ class Worker:
         self.health.refresh()
         deadline_ns = self.clock.now_ns() + int(self.config.drain_timeout_s * 1e9)
         if self.session is not None:
+            leaving = self.host.leaving
             self.session.drain()
-            if not await self.host.handed_off(deadline_ns):
+            if not await leaving.handed_off(deadline_ns):
                 log.warning(
                     "drain timed out",
-                    extra={"shards": self.region.shards_owned(), "running": self.host.running()},
+                    extra={"shards": self.region.shards_owned(), "running": leaving.running()},
                 )
-            await self.host.drain(max(deadline_ns, self.clock.now_ns() + LAST_TURNS_NS))
+            await leaving.drain(max(deadline_ns, self.clock.now_ns() + LAST_TURNS_NS))
             await self.session.leave(FAREWELL_S)
         await self.server.close(CLOSE_S)
         await asyncio.to_thread(self.management.close)

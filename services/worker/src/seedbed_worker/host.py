@@ -25,10 +25,11 @@ from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
 from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Answer, Job, OnEnd
+from seedbed_worker.leaving import Leaving
 from seedbed_worker.refusals import unknown_method
 from seedbed_worker.runtime import CallMetrics, HostLimits, Runtime
 from seedbed_worker.streams import OnItem, StreamCall
-from seedbed_worker.sweeper import AT_ONCE, Sweeper
+from seedbed_worker.sweeper import Sweeper
 from seedbed_worker.turns import UnaryCall
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Host:
         }
         self.holds = Holds(self.rt, epoch_seen)
         self._handing_off = HandingOff(self.rt, self.homes, released or (lambda ended, late: None))
-        self._changed = asyncio.Event()
+        self.leaving = Leaving(self.rt, self.homes, self.holds)
 
     async def run(self) -> None:
         """Be the parent of all turns, until cancelled. Before it runs nothing is admitted."""
@@ -161,7 +162,7 @@ class Host:
                 home.lose(lost)
                 log.info("shards lost", extra={"entity_type": type_, "shards": len(lost)})
         self.holds.admit_again(self._admit_later)
-        self._changed.set()
+        self.leaving.look()
 
     def drop_all(self, reason: Reason = Reason.FENCED) -> None:
         """The incarnation is over: stop its turns, forget its entities; calls that wait move on."""
@@ -170,54 +171,8 @@ class Host:
         for home in self.homes.values():
             home.lose(list(home.shards.values()))
         self.holds.refuse_all()
-        self._changed.set()
+        self.leaving.look()
         log.info("entities dropped", extra={"reason": reason.value})
-
-    async def handed_off(self, deadline_ns: int) -> bool:
-        """Wait until no table names this worker any more, or it has no lease; False if it is not so
-        by the deadline."""
-        rt = self.rt
-        alarm = _Alarm(self._changed)
-        tick = rt.timers.add(deadline_ns, alarm)
-        while rt.lease is not None and rt.region.owns_any() and not alarm.rung:
-            self._changed.clear()
-            await self._changed.wait()
-        rt.timers.discard(tick, alarm)
-        return not alarm.rung
-
-    async def drain(self, deadline_ns: int) -> None:
-        """Begin nothing more, let running calls end, then let the entities leave."""
-        rt = self.rt
-        rt.draining = True
-        rt.region.drain()
-        self.holds.refuse_all()
-        for home in self.homes.values():
-            home.refuse_waiting([*home.calls, *home.streams])
-        alarm = _Alarm(rt.quiet)
-        tick = rt.timers.add(deadline_ns, alarm)
-        await self._until_quiet(alarm)
-        for home in self.homes.values():
-            for entity in list(home.entities.values()):
-                if alarm.rung:
-                    break
-                home.retire(entity)
-                if rt.calls >= AT_ONCE:
-                    await self._until_quiet(alarm)
-        await self._until_quiet(alarm)
-        rt.timers.discard(tick, alarm)
-        for home in self.homes.values():
-            home.lose(list(home.shards.values()))
-
-    def running(self) -> list[str]:
-        """The methods that run, each once, as `type/Method`."""
-        return sorted(
-            {
-                f"{type_}/{job.method.contract.name}"
-                for type_, home in self.homes.items()
-                for job in home.calls
-                if job.handed
-            }
-        )
 
     def shards(self) -> list[tuple[str, Shard]]:
         """The shards that calls have come to, by type. Any thread may ask: each copy is made in one
@@ -290,28 +245,9 @@ class Host:
             return home.shard(call.shard, verdict, lease)
         return None
 
-    async def _until_quiet(self, alarm: _Alarm) -> None:
-        while self.rt.calls and not alarm.rung:
-            self.rt.quiet.clear()
-            await self.rt.quiet.wait()
-
     def _answer_all(self) -> None:
         """The host has stopped: nobody who still waits may wait for ever."""
         self.holds.refuse_all()
         for home in self.homes.values():
             for job in (*home.calls, *home.streams):
                 job.end(failed(CallError(Reason.FENCED, "the worker stops"), started=job.began))
-
-
-class _Alarm:
-    """Rings at a deadline."""
-
-    __slots__ = ("_event", "rung")
-
-    def __init__(self, event: asyncio.Event) -> None:
-        self._event = event
-        self.rung = False
-
-    def expire(self) -> None:
-        self.rung = True
-        self._event.set()
