@@ -10,7 +10,7 @@ from seedbed.ids import Incarnation, NodeId
 from seedbed_seed.core import sessions
 from seedbed_seed.core.membership import Worker
 from seedbed_seed.core.sessions import Session
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from tests.simulation.calls import TTL_NS
 from tests.simulation.kernel import MS
 from tests.simulation.keys import MEMBERS, TABLES, worker_of
@@ -51,23 +51,23 @@ class Attendance:
         session = self.session_class(incarnation, stream.id, TTL_NS, self._kernel.now_ns)
         registered = Registered(stream, session, node_id, incarnation, lease)
         self.registered[stream.id] = registered
-        stream.down.send(ev.Welcome(lease, b"", TTL_NS))
-        stream.down.send(ev.Routes(tuple(self._seed.tables().values()), snapshot=True))
+        stream.down.send(msg.Welcome(lease, b"", TTL_NS))
+        stream.down.send(msg.Routes(tuple(self._seed.tables().values()), snapshot=True))
         self.apply(registered, sessions.RoutesSent(self._seed.revision))
 
-    def heard(self, registered: Registered, message: ev.ToSeed | None) -> None:
+    def heard(self, registered: Registered, message: msg.ToSeed | None) -> None:
         """The worker said something; None: the stream has ended."""
         match message:
-            case ev.Beat(seq, released):
+            case msg.Beat(seq, released):
                 self.apply(registered, sessions.HeartbeatArrived(seq))
                 self._records.note(registered, released)
-            case ev.Released(released):
+            case msg.Released(released):
                 self._records.note(registered, released)
-            case ev.EpochSeen(type_, shard, epoch):
+            case msg.EpochSeen(type_, shard, epoch):
                 self._seed.report(type_, shard, epoch)
-            case ev.Draining():
+            case msg.Draining():
                 self._records.set_draining(registered)
-            case ev.Goodbye():
+            case msg.Goodbye():
                 self.apply(registered, sessions.GoodbyeArrived())
                 self._records.let_go(registered)
             case None:
@@ -91,7 +91,7 @@ class Attendance:
                         partial(self._facts_read, registered, seq, self._seed.revision),
                     )
                 case sessions.Ack(seq, state, ttl_ns):
-                    registered.stream.down.send(ev.Acked(seq, ev.LeaseState(state.value), ttl_ns))
+                    registered.stream.down.send(msg.Acked(seq, msg.LeaseState(state.value), ttl_ns))
                 case sessions.SetUp():
                     self._records.set_up(registered)
                 case sessions.Silent(age_ns):
@@ -103,7 +103,7 @@ class Attendance:
     def send_elsewhere(self, node_id: NodeId) -> None:
         for registered in self.registered.values():
             if registered.node_id == node_id:
-                registered.stream.down.send(ev.GoElsewhere())
+                registered.stream.down.send(msg.GoElsewhere())
 
     # Heartbeats.
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seedbed_seed.core.membership import Status, Worker
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from tests.simulation.calls import TTL_NS
 from tests.simulation.keys import MEMBERS, ROLE, worker_of
 from tests.simulation.store import Entry, Guard
@@ -23,7 +23,7 @@ class Joining:
         self._seed = seed
         self._client = seed.client
 
-    def hello(self, stream: Stream, hello: ev.Hello) -> None:
+    def hello(self, stream: Stream, hello: msg.Hello) -> None:
         """Somebody wants to register."""
         key = MEMBERS + stream.worker.node_id
 
@@ -37,11 +37,11 @@ class Joining:
 
         self._client.ask(lambda: self._seed.store.under(key), read)
 
-    def _resume(self, stream: Stream, hello: ev.Hello, entry: Entry | None) -> None:
+    def _resume(self, stream: Stream, hello: msg.Hello, entry: Entry | None) -> None:
         worker = worker_of(entry) if entry is not None else None
         named = worker is not None and worker.incarnation == hello.incarnation
         if entry is None or worker is None or not named or worker.status is Status.LEFT:
-            stream.down.send(ev.Refused("FENCED", "gone"))
+            stream.down.send(msg.Refused("FENCED", "gone"))
             return
         key = MEMBERS + worker.node_id
         record = replace(worker, stream_id=hello.stream_id, silent_age_ns=None)
@@ -57,7 +57,7 @@ class Joining:
         guards = [Guard(key, modified=entry.mod_revision)]
         self._client.write({key: (record, entry.lease)}, guards, written)
 
-    def _enter(self, stream: Stream, hello: ev.Hello, entry: Entry | None) -> None:
+    def _enter(self, stream: Stream, hello: msg.Hello, entry: Entry | None) -> None:
         """Every worker has a fixed address, so a newcomer there proves that the old one is gone."""
         seed, node_id = self._seed, stream.worker.node_id
         old = worker_of(entry) if entry is not None else None

@@ -11,7 +11,7 @@ from seedbed.ids import Epoch, Incarnation, NodeId
 from seedbed.routing import Release
 from seedbed_seed.core.membership import Status, Worker
 from seedbed_seed.core.sessions import Session
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from tests.simulation.kernel import MS, SECOND
 from tests.simulation.store_client import Change
 
@@ -68,7 +68,7 @@ class MemberRecords:
                 return
             if revision:
                 self._client.ask(lambda: self._store.revoke(registered.lease), lambda _: None)
-            registered.stream.down.send(ev.Farewell())
+            registered.stream.down.send(msg.Farewell())
 
         self._rewrite(registered, change, written)
 

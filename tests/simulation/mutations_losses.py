@@ -11,6 +11,7 @@ from seedbed.routing import ShardTable
 from seedbed_seed.core import sessions
 from seedbed_seed.core.sessions import Session
 from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.session import SessionCore, margin_ns
@@ -41,7 +42,7 @@ class _OwnLease(SessionCore):
             sent = [
                 c.message.seq
                 for c in commands
-                if isinstance(c, ev.Send) and isinstance(c.message, ev.Beat)
+                if isinstance(c, ev.Send) and isinstance(c.message, msg.Beat)
             ]
             ttl_ns = self.lease.ttl_ns
             self.lease = self.lease_class(self.lease.incarnation, ttl_ns, margin_ns(ttl_ns))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seedbed.ids import NodeId
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from tests.simulation.calls import Answer, Call, Lost, Outcome
 from tests.simulation.kernel import MS, Channel
 from tests.simulation.streams import Stream
@@ -24,14 +24,14 @@ class Network:
         self._kernel = world.kernel
         self._in_flight: dict[NodeId, dict[Call, Answer]] = {}
 
-    def open_stream(self, worker: SimWorker, number: int, address: str, hello: ev.Hello) -> Stream:
+    def open_stream(self, worker: SimWorker, number: int, address: str, hello: msg.Hello) -> Stream:
         """Connect, and send the Hello."""
         seed = self._seed(address)
 
-        def up(message: ev.Hello | ev.ToSeed | None) -> None:
+        def up(message: msg.Hello | msg.ToSeed | None) -> None:
             seed.heard(stream, message)
 
-        def down(message: ev.FromSeed | None) -> None:
+        def down(message: msg.FromSeed | None) -> None:
             worker.heard(stream, message)
 
         stream = Stream(

@@ -14,7 +14,7 @@ from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions, sessions
 from seedbed_seed.core.membership import Worker
 from seedbed_seed.core.orders import Orders
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from tests.simulation.attendance import Attendance
 from tests.simulation.candidacy import Candidacy
 from tests.simulation.driver import Driver
@@ -111,7 +111,7 @@ class SimSeed:
             self._begin_anew()
         for registered in list(self.attendance.registered.values()):
             if tables:
-                registered.stream.down.send(ev.Routes(tuple(tables)))
+                registered.stream.down.send(msg.Routes(tuple(tables)))
             self.attendance.apply(registered, sessions.RoutesSent(update.revision))
         if self._candidacy.leads(self._entries) != self.leading:
             self.leading = not self.leading
@@ -183,10 +183,10 @@ class SimSeed:
             self.apply(decisions.MovesOrdered(moves))
             self._driver.decide()
 
-    def heard(self, stream: Stream, message: ev.Hello | ev.ToSeed | None) -> None:
+    def heard(self, stream: Stream, message: msg.Hello | msg.ToSeed | None) -> None:
         """A message on a Register stream; None: its end."""
         registered = self.attendance.registered.get(stream.id)
-        if isinstance(message, ev.Hello):
+        if isinstance(message, msg.Hello):
             self._joining.hello(stream, message)
         elif registered is not None:
             self.attendance.heard(registered, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from tests.simulation.kernel import Channel
 
 if TYPE_CHECKING:  # seed, worker and their streams know one another
@@ -21,8 +21,8 @@ class Stream:
     number: int
     worker: SimWorker
     seed: SimSeed
-    up: Channel[ev.Hello | ev.ToSeed | None]
-    down: Channel[ev.FromSeed | None]
+    up: Channel[msg.Hello | msg.ToSeed | None]
+    down: Channel[msg.FromSeed | None]
     """None is the end of the stream."""
 
     def break_down(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from seedbed.ids import Incarnation, NodeId
 from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.seeds import SeedBook
 from seedbed_worker.core.session import Phase, SessionCore, margin_ns
@@ -120,7 +121,7 @@ class SimWorker:
         now_ns = self._session_now()
         self._carry_out([*self.core.handle(event, now_ns), *self.core.tick(now_ns)])
 
-    def heard(self, stream: Stream, message: ev.FromSeed | None) -> None:
+    def heard(self, stream: Stream, message: msg.FromSeed | None) -> None:
         if message is None:
             self.streams.pop(stream.number, None)
             self.feed(ev.Ended(stream.number, "the stream ended"))

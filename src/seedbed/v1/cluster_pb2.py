@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from seedbed.v1 import store_pb2 as seedbed_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18seedbed/v1/cluster.proto\x12\nseedbed.v1\x1a\x16seedbed/v1/store.proto\"\x90\x02\n\rWorkerMessage\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.seedbed.v1.HelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.seedbed.v1.HeartbeatH\x00\x12&\n\x07goodbye\x18\x03 \x01(\x0b\x32\x13.seedbed.v1.GoodbyeH\x00\x12(\n\x08\x64raining\x18\x04 \x01(\x0b\x32\x14.seedbed.v1.DrainingH\x00\x12+\n\nepoch_seen\x18\x05 \x01(\x0b\x32\x15.seedbed.v1.EpochSeenH\x00\x12(\n\x08released\x18\x06 \x01(\x0b\x32\x14.seedbed.v1.ReleasedH\x00\x42\x06\n\x04kind\"\xd7\x02\n\x05Hello\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\x12\x11\n\tstream_id\x18\x06 \x01(\t\x12\x0c\n\x04host\x18\x07 \x01(\t\x12\x0c\n\x04port\x18\x08 \x01(\r\x12\r\n\x05roles\x18\t \x03(\t\x12\x0c\n\x04zone\x18\n \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x0b \x01(\t\x12\x14\n\x0c\x61pp_revision\x18\x0c \x01(\t\x12*\n\x05types\x18\r \x03(\x0b\x32\x1b.seedbed.v1.TypeDeclaration\x12\"\n\x06resume\x18\x0e \x01(\x0b\x32\x12.seedbed.v1.Resume\x12$\n\x07replace\x18\x0f \x01(\x0b\x32\x13.seedbed.v1.Replace\"*\n\x06Resume\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\".\n\x07Replace\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\"k\n\x0fTypeDeclaration\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\x0f\n\x07\x64urable\x18\x03 \x01(\x08\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scriptors\x18\x05 \x01(\x0c\"f\n\tHeartbeat\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x1e\n\x04load\x18\x02 \x01(\x0b\x32\x10.seedbed.v1.Load\x12,\n\x08released\x18\x03 \x03(\x0b\x32\x1a.seedbed.v1.ReleasedShards\"8\n\x08Released\x12,\n\x08released\x18\x01 \x03(\x0b\x32\x1a.seedbed.v1.ReleasedShards\"\t\n\x07Goodbye\"\n\n\x08\x44raining\"7\n\tEpochSeen\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\x15\n\x13ReportEpochResponse\"\x9e\x02\n\x0bSeedMessage\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.seedbed.v1.WelcomeH\x00\x12&\n\x07refused\x18\x02 \x01(\x0b\x32\x13.seedbed.v1.RefusedH\x00\x12\x31\n\rheartbeat_ack\x18\x03 \x01(\x0b\x32\x18.seedbed.v1.HeartbeatAckH\x00\x12)\n\x06routes\x18\x04 \x01(\x0b\x32\x17.seedbed.v1.RouteUpdateH\x00\x12/\n\x0cgo_elsewhere\x18\x05 \x01(\x0b\x32\x17.seedbed.v1.GoElsewhereH\x00\x12(\n\x08\x66\x61rewell\x18\x06 \x01(\x0b\x32\x14.seedbed.v1.FarewellH\x00\x42\x06\n\x04kind\"\x96\x01\n\x07Welcome\x12\x0c\n\x04seed\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\x03\x12\x0e\n\x06secret\x18\x03 \x01(\x0c\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\r\x12\x0f\n\x07time_ms\x18\x05 \x01(\x04\x12\x10\n\x08protocol\x18\x06 \x01(\r\x12\r\n\x05seeds\x18\x07 \x03(\t\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\r\"B\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\"c\n\x0cHeartbeatAck\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0e\n\x06ttl_ms\x18\x02 \x01(\r\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.seedbed.v1.LeaseState\x12\x0f\n\x07time_ms\x18\x04 \x01(\x04\"\r\n\x0bGoElsewhere\"\n\n\x08\x46\x61rewell\"@\n\x12WatchRoutesRequest\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\"\x80\x02\n\x0bRouteUpdate\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12+\n\x06tables\x18\x03 \x03(\x0b\x32\x1b.seedbed.v1.AllocationTable\x12+\n\tcontracts\x18\x04 \x03(\x0b\x32\x18.seedbed.v1.TypeContract\x12\x13\n\x0bunreachable\x18\x05 \x03(\t\x12\r\n\x05seeds\x18\x06 \x03(\t\x12\x10\n\x08restored\x18\x07 \x01(\x08\x12\x1d\n\x15types_without_workers\x18\x08 \x03(\t\x12\x1e\n\x04lost\x18\t \x03(\x0b\x32\x10.seedbed.v1.Lost\"4\n\x04Lost\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x17\n\x0f\x61vailable_in_ms\x18\x02 \x01(\r\"\x15\n\x13WatchMembersRequest\"E\n\x0cMemberUpdate\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12#\n\x07members\x18\x02 \x03(\x0b\x32\x12.seedbed.v1.Member*q\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13LEASE_STATE_RENEWED\x10\x01\x12\x14\n\x10LEASE_STATE_LOST\x10\x02\x12\x17\n\x13LEASE_STATE_UNKNOWN\x10\x03\x32\xab\x02\n\x07\x43luster\x12\x42\n\x08Register\x12\x19.seedbed.v1.WorkerMessage\x1a\x17.seedbed.v1.SeedMessage(\x01\x30\x01\x12H\n\x0bWatchRoutes\x12\x1e.seedbed.v1.WatchRoutesRequest\x1a\x17.seedbed.v1.RouteUpdate0\x01\x12K\n\x0cWatchMembers\x12\x1f.seedbed.v1.WatchMembersRequest\x1a\x18.seedbed.v1.MemberUpdate0\x01\x12\x45\n\x0bReportEpoch\x12\x15.seedbed.v1.EpochSeen\x1a\x1f.seedbed.v1.ReportEpochResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18seedbed/v1/cluster.proto\x12\nseedbed.v1\x1a\x16seedbed/v1/store.proto\"\x90\x02\n\rWorkerMessage\x12\"\n\x05hello\x18\x01 \x01(\x0b\x32\x11.seedbed.v1.HelloH\x00\x12*\n\theartbeat\x18\x02 \x01(\x0b\x32\x15.seedbed.v1.HeartbeatH\x00\x12&\n\x07goodbye\x18\x03 \x01(\x0b\x32\x13.seedbed.v1.GoodbyeH\x00\x12(\n\x08\x64raining\x18\x04 \x01(\x0b\x32\x14.seedbed.v1.DrainingH\x00\x12+\n\nepoch_seen\x18\x05 \x01(\x0b\x32\x15.seedbed.v1.EpochSeenH\x00\x12(\n\x08released\x18\x06 \x01(\x0b\x32\x14.seedbed.v1.ReleasedH\x00\x42\x06\n\x04kind\"\xd7\x02\n\x05Hello\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\t\x12\x11\n\tstream_id\x18\x06 \x01(\t\x12\x0c\n\x04host\x18\x07 \x01(\t\x12\x0c\n\x04port\x18\x08 \x01(\r\x12\r\n\x05roles\x18\t \x03(\t\x12\x0c\n\x04zone\x18\n \x01(\t\x12\x13\n\x0b\x61pp_version\x18\x0b \x01(\t\x12\x14\n\x0c\x61pp_revision\x18\x0c \x01(\t\x12*\n\x05types\x18\r \x03(\x0b\x32\x1b.seedbed.v1.TypeDeclaration\x12\"\n\x06resume\x18\x0e \x01(\x0b\x32\x12.seedbed.v1.Resume\x12$\n\x07replace\x18\x0f \x01(\x0b\x32\x13.seedbed.v1.Replace\"*\n\x06Resume\x12\x10\n\x08lease_id\x18\x01 \x01(\x03\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\".\n\x07Replace\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x0e\n\x06secret\x18\x02 \x01(\x0c\"k\n\x0fTypeDeclaration\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x13\n\x0bshard_count\x18\x02 \x01(\r\x12\x0f\n\x07\x64urable\x18\x03 \x01(\x08\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scriptors\x18\x05 \x01(\x0c\"f\n\tHeartbeat\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x1e\n\x04load\x18\x02 \x01(\x0b\x32\x10.seedbed.v1.Load\x12,\n\x08released\x18\x03 \x03(\x0b\x32\x1a.seedbed.v1.ReleasedShards\"8\n\x08Released\x12,\n\x08released\x18\x01 \x03(\x0b\x32\x1a.seedbed.v1.ReleasedShards\"\t\n\x07Goodbye\"\n\n\x08\x44raining\"7\n\tEpochSeen\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"\x15\n\x13ReportEpochResponse\"\xbc\x02\n\x0bSeedMessage\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.seedbed.v1.WelcomeH\x00\x12&\n\x07refused\x18\x02 \x01(\x0b\x32\x13.seedbed.v1.RefusedH\x00\x12\x31\n\rheartbeat_ack\x18\x03 \x01(\x0b\x32\x18.seedbed.v1.HeartbeatAckH\x00\x12)\n\x06routes\x18\x04 \x01(\x0b\x32\x17.seedbed.v1.RouteUpdateH\x00\x12/\n\x0cgo_elsewhere\x18\x05 \x01(\x0b\x32\x17.seedbed.v1.GoElsewhereH\x00\x12(\n\x08\x66\x61rewell\x18\x06 \x01(\x0b\x32\x14.seedbed.v1.FarewellH\x00\x12\x1c\n\x02up\x18\x07 \x01(\x0b\x32\x0e.seedbed.v1.UpH\x00\x42\x06\n\x04kind\"\x96\x01\n\x07Welcome\x12\x0c\n\x04seed\x18\x01 \x01(\t\x12\x10\n\x08lease_id\x18\x02 \x01(\x03\x12\x0e\n\x06secret\x18\x03 \x01(\x0c\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\r\x12\x0f\n\x07time_ms\x18\x05 \x01(\x04\x12\x10\n\x08protocol\x18\x06 \x01(\r\x12\r\n\x05seeds\x18\x07 \x03(\t\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\r\"B\n\x07Refused\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\r\"c\n\x0cHeartbeatAck\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0e\n\x06ttl_ms\x18\x02 \x01(\r\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.seedbed.v1.LeaseState\x12\x0f\n\x07time_ms\x18\x04 \x01(\x04\"\r\n\x0bGoElsewhere\"\n\n\x08\x46\x61rewell\"\x04\n\x02Up\"@\n\x12WatchRoutesRequest\x12\x14\n\x0cprotocol_min\x18\x01 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x02 \x01(\r\"\x80\x02\n\x0bRouteUpdate\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12+\n\x06tables\x18\x03 \x03(\x0b\x32\x1b.seedbed.v1.AllocationTable\x12+\n\tcontracts\x18\x04 \x03(\x0b\x32\x18.seedbed.v1.TypeContract\x12\x13\n\x0bunreachable\x18\x05 \x03(\t\x12\r\n\x05seeds\x18\x06 \x03(\t\x12\x10\n\x08restored\x18\x07 \x01(\x08\x12\x1d\n\x15types_without_workers\x18\x08 \x03(\t\x12\x1e\n\x04lost\x18\t \x03(\x0b\x32\x10.seedbed.v1.Lost\"4\n\x04Lost\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x17\n\x0f\x61vailable_in_ms\x18\x02 \x01(\r\"\x15\n\x13WatchMembersRequest\"E\n\x0cMemberUpdate\x12\x10\n\x08revision\x18\x01 \x01(\x04\x12#\n\x07members\x18\x02 \x03(\x0b\x32\x12.seedbed.v1.Member*q\n\nLeaseState\x12\x1b\n\x17LEASE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13LEASE_STATE_RENEWED\x10\x01\x12\x14\n\x10LEASE_STATE_LOST\x10\x02\x12\x17\n\x13LEASE_STATE_UNKNOWN\x10\x03\x32\xab\x02\n\x07\x43luster\x12\x42\n\x08Register\x12\x19.seedbed.v1.WorkerMessage\x1a\x17.seedbed.v1.SeedMessage(\x01\x30\x01\x12H\n\x0bWatchRoutes\x12\x1e.seedbed.v1.WatchRoutesRequest\x1a\x17.seedbed.v1.RouteUpdate0\x01\x12K\n\x0cWatchMembers\x12\x1f.seedbed.v1.WatchMembersRequest\x1a\x18.seedbed.v1.MemberUpdate0\x01\x12\x45\n\x0bReportEpoch\x12\x15.seedbed.v1.EpochSeen\x1a\x1f.seedbed.v1.ReportEpochResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'seedbed.v1.cluster_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASESTATE']._serialized_start=2262
-  _globals['_LEASESTATE']._serialized_end=2375
+  _globals['_LEASESTATE']._serialized_start=2298
+  _globals['_LEASESTATE']._serialized_end=2411
   _globals['_WORKERMESSAGE']._serialized_start=65
   _globals['_WORKERMESSAGE']._serialized_end=337
   _globals['_HELLO']._serialized_start=340
@@ -57,27 +57,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPORTEPOCHRESPONSE']._serialized_start=1128
   _globals['_REPORTEPOCHRESPONSE']._serialized_end=1149
   _globals['_SEEDMESSAGE']._serialized_start=1152
-  _globals['_SEEDMESSAGE']._serialized_end=1438
-  _globals['_WELCOME']._serialized_start=1441
-  _globals['_WELCOME']._serialized_end=1591
-  _globals['_REFUSED']._serialized_start=1593
-  _globals['_REFUSED']._serialized_end=1659
-  _globals['_HEARTBEATACK']._serialized_start=1661
-  _globals['_HEARTBEATACK']._serialized_end=1760
-  _globals['_GOELSEWHERE']._serialized_start=1762
-  _globals['_GOELSEWHERE']._serialized_end=1775
-  _globals['_FAREWELL']._serialized_start=1777
-  _globals['_FAREWELL']._serialized_end=1787
-  _globals['_WATCHROUTESREQUEST']._serialized_start=1789
-  _globals['_WATCHROUTESREQUEST']._serialized_end=1853
-  _globals['_ROUTEUPDATE']._serialized_start=1856
-  _globals['_ROUTEUPDATE']._serialized_end=2112
-  _globals['_LOST']._serialized_start=2114
-  _globals['_LOST']._serialized_end=2166
-  _globals['_WATCHMEMBERSREQUEST']._serialized_start=2168
-  _globals['_WATCHMEMBERSREQUEST']._serialized_end=2189
-  _globals['_MEMBERUPDATE']._serialized_start=2191
-  _globals['_MEMBERUPDATE']._serialized_end=2260
-  _globals['_CLUSTER']._serialized_start=2378
-  _globals['_CLUSTER']._serialized_end=2677
+  _globals['_SEEDMESSAGE']._serialized_end=1468
+  _globals['_WELCOME']._serialized_start=1471
+  _globals['_WELCOME']._serialized_end=1621
+  _globals['_REFUSED']._serialized_start=1623
+  _globals['_REFUSED']._serialized_end=1689
+  _globals['_HEARTBEATACK']._serialized_start=1691
+  _globals['_HEARTBEATACK']._serialized_end=1790
+  _globals['_GOELSEWHERE']._serialized_start=1792
+  _globals['_GOELSEWHERE']._serialized_end=1805
+  _globals['_FAREWELL']._serialized_start=1807
+  _globals['_FAREWELL']._serialized_end=1817
+  _globals['_UP']._serialized_start=1819
+  _globals['_UP']._serialized_end=1823
+  _globals['_WATCHROUTESREQUEST']._serialized_start=1825
+  _globals['_WATCHROUTESREQUEST']._serialized_end=1889
+  _globals['_ROUTEUPDATE']._serialized_start=1892
+  _globals['_ROUTEUPDATE']._serialized_end=2148
+  _globals['_LOST']._serialized_start=2150
+  _globals['_LOST']._serialized_end=2202
+  _globals['_WATCHMEMBERSREQUEST']._serialized_start=2204
+  _globals['_WATCHMEMBERSREQUEST']._serialized_end=2225
+  _globals['_MEMBERUPDATE']._serialized_start=2227
+  _globals['_MEMBERUPDATE']._serialized_end=2296
+  _globals['_CLUSTER']._serialized_start=2414
+  _globals['_CLUSTER']._serialized_end=2713
 # @@protoc_insertion_point(module_scope)

@@ -364,6 +364,7 @@ class SeedMessage(_message.Message):
     ROUTES_FIELD_NUMBER: _builtins.int
     GO_ELSEWHERE_FIELD_NUMBER: _builtins.int
     FAREWELL_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome: ...
     @_builtins.property
@@ -380,6 +381,8 @@ class SeedMessage(_message.Message):
     def farewell(self) -> Global___Farewell:
         """Answer to Goodbye: the lease is released."""
 
+    @_builtins.property
+    def up(self) -> Global___Up: ...
     def __init__(
         self,
         *,
@@ -389,12 +392,13 @@ class SeedMessage(_message.Message):
         routes: Global___RouteUpdate | None = ...,
         go_elsewhere: Global___GoElsewhere | None = ...,
         farewell: Global___Farewell | None = ...,
+        up: Global___Up | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["farewell", b"farewell", "go_elsewhere", b"go_elsewhere", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "refused", b"refused", "routes", b"routes", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["farewell", b"farewell", "go_elsewhere", b"go_elsewhere", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "refused", b"refused", "routes", b"routes", "up", b"up", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["farewell", b"farewell", "go_elsewhere", b"go_elsewhere", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "refused", b"refused", "routes", b"routes", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["farewell", b"farewell", "go_elsewhere", b"go_elsewhere", "heartbeat_ack", b"heartbeat_ack", "kind", b"kind", "refused", b"refused", "routes", b"routes", "up", b"up", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "refused", "heartbeat_ack", "routes", "go_elsewhere", "farewell"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "refused", "heartbeat_ack", "routes", "go_elsewhere", "farewell", "up"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -528,6 +532,23 @@ class Farewell(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Farewell: _TypeAlias = Farewell  # noqa: Y015
+
+@_typing.final
+class Up(_message.Message):
+    """The member's record says UP: it may be given shards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Up: _TypeAlias = Up  # noqa: Y015
 
 @_typing.final
 class WatchRoutesRequest(_message.Message):

@@ -142,8 +142,8 @@ async def test_an_autoscaler_that_doubles_the_workers_in_the_middle_of_an_update
         running = seen.cluster
         first, second = list(running.workers)
         await _replace(running, first, NEW)
-        late = await _add(running, OLD)
-        await _add(running, NEW)
+        late = await running.add_worker(SEEDBED_APP_VERSION=OLD)
+        await running.add_worker(SEEDBED_APP_VERSION=NEW)
         await _replace(running, second, NEW)
         late.terminate()
         assert await late.exit_code(LEAVES_S) == 0
@@ -163,7 +163,7 @@ async def test_an_update_without_a_surge_moves_twice_only_what_moved_before_the_
         for old in workers:
             old.terminate()
             assert await old.exit_code(LEAVES_S) == 0
-            await _add(running, NEW)
+            await running.add_worker(SEEDBED_APP_VERSION=NEW)
         twice = {shard for shard, times in moves.moves.items() if times > 1}
         assert moves.most() <= 2
         assert twice <= early
@@ -172,16 +172,9 @@ async def test_an_update_without_a_surge_moves_twice_only_what_moved_before_the_
     seen.check_pauses()
 
 
-async def _add(running: Cluster, version: str) -> Node:
-    """A worker that is ready, and known to be up: its record says so a moment later."""
-    new = await running.add_worker(SEEDBED_APP_VERSION=version)
-    await running.until(f"{new.name} is up", lambda seen: seen.is_up(new.name))
-    return new
-
-
 async def _replace(running: Cluster, old: Node, version: str) -> Node:
     """A new worker is ready, then an old one stops."""
-    new = await _add(running, version)
+    new = await running.add_worker(SEEDBED_APP_VERSION=version)
     old.terminate()
     assert await old.exit_code(LEAVES_S) == 0
     return new

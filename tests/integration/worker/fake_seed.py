@@ -132,6 +132,8 @@ class FakeSeed:
             talk.heard.append(message)
             if message.HasField("heartbeat") and self.answers is not None:
                 talk.ack(message.heartbeat.seq, self.answers)
+                if self.answers is RENEWED:
+                    talk.say(pb.SeedMessage(up=pb.Up()))
             elif message.HasField("goodbye") and self.says_farewell:
                 talk.say(pb.SeedMessage(farewell=pb.Farewell()))
 

@@ -45,6 +45,7 @@ class Worker:
         self.ends: list[str] = []
         self.refusals: list[str] = []
         self.changes = 0
+        self.given = 0
         self.session = Session(
             identity=Identity("test", "w1", "127.0.0.1", 1),
             seeds=seeds,
@@ -59,6 +60,9 @@ class Worker:
     def up(self, lease: Lease) -> None:
         self.leases.append(lease)
         self.generations.append(self.region.generation("t", 0))
+
+    def may_be_given(self) -> None:
+        self.given += 1
 
     def tables_changed(self) -> None:
         self.changes += 1

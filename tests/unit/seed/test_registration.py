@@ -36,6 +36,24 @@ async def test_a_worker_joins_and_is_up_with_its_first_renewal() -> None:
         await seed.until_status("w1", store_pb2.MEMBER_STATUS_UP)
 
 
+async def test_a_worker_is_told_that_it_is_up_when_its_record_says_so_and_not_before() -> None:
+    async with desk() as seed:
+        first = hello()
+        worker, welcome = await seed.join(first)
+        seed.store.swallow = 1_000_000
+        assert await worker.state() == RENEWED
+        assert await worker.state() == RENEWED
+        assert "up" not in [m.WhichOneof("kind") for m in worker.heard]
+        seed.store.swallow = 0
+        await worker.expect("up")
+        record = await seed.record("w1")
+        assert record is not None
+        assert record.member.status == store_pb2.MEMBER_STATUS_UP
+        again, _ = await seed.join(resuming(first, welcome))
+        assert await again.state() == RENEWED
+        await again.expect("up")
+
+
 async def test_welcome_comes_first_then_a_snapshot_of_all_routes() -> None:
     async with desk() as seed:
         worker, _ = await seed.join(hello())

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
 from seedbed.routing import Owner, ShardTable
 from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.seeds import SeedBook
@@ -57,7 +58,7 @@ class Worker:
         self.take(self.core.handle(event, self.now))
         self.take(self.core.tick(self.now))
 
-    def says(self, stream: int, message: ev.FromSeed) -> None:
+    def says(self, stream: int, message: msg.FromSeed) -> None:
         self.event(ev.Said(stream, message))
 
     def ends(self, stream: int, why: str = "gone") -> None:
@@ -91,12 +92,12 @@ class Worker:
     @property
     def beat(self) -> tuple[int, int]:
         """Stream and number of the newest heartbeat."""
-        beats = [(s.stream, s.message.seq) for s in self.sent if isinstance(s.message, ev.Beat)]
+        beats = [(s.stream, s.message.seq) for s in self.sent if isinstance(s.message, msg.Beat)]
         return beats[-1]
 
-    def ack(self, state: ev.LeaseState = ev.LeaseState.RENEWED) -> None:
+    def ack(self, state: msg.LeaseState = msg.LeaseState.RENEWED) -> None:
         stream, seq = self.beat
-        self.says(stream, ev.Acked(seq, state, TTL))
+        self.says(stream, msg.Acked(seq, state, TTL))
 
     def heard(self, kind: type[News]) -> list[News]:
         return [news for news in self.told if isinstance(news, kind)]
@@ -115,15 +116,15 @@ def worker(*seeds: str, chance: Callable[[], float] = lambda: 0.0) -> Worker:
     return made
 
 
-def welcome(secret: bytes = b"s1", lease_id: int = 7) -> ev.Welcome:
-    return ev.Welcome(lease_id, secret, TTL)
+def welcome(secret: bytes = b"s1", lease_id: int = 7) -> msg.Welcome:
+    return msg.Welcome(lease_id, secret, TTL)
 
 
 def member(*seeds: str, chance: Callable[[], float] = lambda: 0.0) -> Worker:
     """A worker that is up at its first seed."""
     made = worker(*seeds, chance=chance)
     made.says(made.last.stream, welcome())
-    made.says(made.last.stream, ev.Routes((), snapshot=True))
+    made.says(made.last.stream, msg.Routes((), snapshot=True))
     made.ack()
     assert made.core.up
     return made
@@ -141,11 +142,27 @@ def test_a_worker_is_up_after_welcome_tables_and_the_first_renewal() -> None:
     w = worker()
     w.says(1, welcome())
     assert w.beat == (1, 1), "a heartbeat follows Welcome at once"
-    w.says(1, ev.Routes((), snapshot=True))
+    w.says(1, msg.Routes((), snapshot=True))
     assert not w.core.up
     w.ack()
     assert w.core.up
     assert w.heard(ev.TellUp) == [ev.TellUp(Incarnation("1"), "a:1")]
+
+
+def test_a_seed_says_when_this_incarnation_may_be_given_shards() -> None:
+    w = member()
+    assert not w.core.may_be_given
+    w.says(1, msg.RecordUp())
+    assert w.core.may_be_given
+    assert len(w.heard(ev.TellMayBeGiven)) == 1
+    w.ends(1)
+    w.after(100 * MS)
+    w.says(w.last.stream, welcome())
+    assert w.core.may_be_given, "the record is still the same"
+    w.says(w.last.stream, msg.Acked(2, msg.LeaseState.LOST, TTL))
+    w.event(ev.Dropped(Incarnation("1")))
+    w.after(1000 * MS)
+    assert not w.core.may_be_given, "another incarnation has another record"
 
 
 def test_without_the_tables_a_renewed_worker_is_not_up() -> None:
@@ -153,7 +170,7 @@ def test_without_the_tables_a_renewed_worker_is_not_up() -> None:
     w.says(1, welcome())
     w.ack()
     assert not w.core.up
-    w.says(1, ev.Routes((), snapshot=True))
+    w.says(1, msg.Routes((), snapshot=True))
     w.after(TTL // 4)
     w.ack()
     assert w.core.up
@@ -177,7 +194,7 @@ def test_a_seed_that_does_not_answer_hello_is_left() -> None:
 
 def test_name_taken_is_told_and_tried_again_slowly() -> None:
     w = worker()
-    w.says(1, ev.Refused("NAME_TAKEN", "another w answers"))
+    w.says(1, msg.Refused("NAME_TAKEN", "another w answers"))
     assert w.heard(ev.TellRefused) == [ev.TellRefused("a:1", "NAME_TAKEN", "another w answers")]
     w.after(3000 * MS)
     assert len(w.opened) == 1
@@ -187,7 +204,7 @@ def test_name_taken_is_told_and_tried_again_slowly() -> None:
 
 def test_a_refusal_about_the_seed_itself_sends_the_worker_to_the_next() -> None:
     w = worker()
-    w.says(1, ev.Refused("SEED_NOT_READY", "no etcd"))
+    w.says(1, msg.Refused("SEED_NOT_READY", "no etcd"))
     w.after(200 * MS)
     assert w.last.address == "b:1"
     assert not w.heard(ev.TellRefused)
@@ -201,7 +218,7 @@ def test_validity_counts_from_the_sending_of_the_heartbeat() -> None:
     w.says(1, welcome())
     sent = w.now
     w.now += 500 * MS
-    w.says(1, ev.Routes((), snapshot=True))
+    w.says(1, msg.Routes((), snapshot=True))
     w.ack()
     assert w.lease.valid_until_ns == sent + TTL - MARGIN
 
@@ -218,7 +235,7 @@ def test_heartbeats_go_out_four_times_in_a_ttl() -> None:
 def test_tables_are_observed_before_the_ack_that_follows_them_counts() -> None:
     w = worker()
     w.says(1, welcome())
-    w.says(1, ev.Routes((table("other", 5),), snapshot=True))
+    w.says(1, msg.Routes((table("other", 5),), snapshot=True))
     assert w.core.region.generation("t", 0) == 5
     assert w.lease.valid_until_ns == 0
     w.ack()
@@ -242,22 +259,22 @@ def test_a_late_renewal_revives_nothing() -> None:
     w.after(TTL // 4)
     stream, seq = w.beat
     w.now = w.lease.valid_until_ns + 1  # the process stood still; the ack waited in its buffers
-    w.take(w.core.handle(ev.Said(stream, ev.Acked(seq, ev.LeaseState.RENEWED, TTL)), w.now))
+    w.take(w.core.handle(ev.Said(stream, msg.Acked(seq, msg.LeaseState.RENEWED, TTL)), w.now))
     assert w.lease.fenced
     assert not w.core.up
     assert w.heard(ev.TellFenced)
 
 
-@pytest.mark.parametrize("state", list(ev.LeaseState))
-def test_an_ack_of_a_stream_that_was_left_does_not_count(state: ev.LeaseState) -> None:
+@pytest.mark.parametrize("state", list(msg.LeaseState))
+def test_an_ack_of_a_stream_that_was_left_does_not_count(state: msg.LeaseState) -> None:
     w = member()
     w.after(TTL // 4)
     left = w.beat
-    w.says(1, ev.GoElsewhere())
+    w.says(1, msg.GoElsewhere())
     w.says(w.last.stream, welcome())
     until = w.lease.valid_until_ns
     assert not w.lease.attached
-    w.says(left[0], ev.Acked(left[1], state, TTL))
+    w.says(left[0], msg.Acked(left[1], state, TTL))
     assert w.lease.valid_until_ns == until
     assert not w.lease.attached
     assert not w.lease.fenced
@@ -267,7 +284,7 @@ def test_an_ack_of_a_stream_that_was_left_does_not_count(state: ev.LeaseState) -
 def test_lost_fences_at_once() -> None:
     w = member()
     w.after(TTL // 4)
-    w.ack(ev.LeaseState.LOST)
+    w.ack(msg.LeaseState.LOST)
     assert w.lease.fenced
     assert w.core.phase is Phase.FENCED
 
@@ -275,7 +292,7 @@ def test_lost_fences_at_once() -> None:
 def test_it_rejoins_only_after_the_loop_has_dropped_everything_and_names_its_predecessor() -> None:
     w = member()
     w.after(TTL // 4)
-    w.ack(ev.LeaseState.LOST)
+    w.ack(msg.LeaseState.LOST)
     opened = len(w.opened)
     w.after(10 * TTL)
     assert len(w.opened) == opened
@@ -284,10 +301,10 @@ def test_it_rejoins_only_after_the_loop_has_dropped_everything_and_names_its_pre
     hello = w.last.hello
     assert len(w.opened) == opened + 1
     assert hello.resume is None
-    assert hello.replace == ev.Hold(Incarnation("1"), 7, b"s1")
+    assert hello.replace == msg.Hold(Incarnation("1"), 7, b"s1")
     assert hello.incarnation != "1"
     w.says(w.last.stream, welcome(b"s2", 8))
-    w.says(w.last.stream, ev.Routes((), snapshot=True))
+    w.says(w.last.stream, msg.Routes((), snapshot=True))
     w.ack()
     assert w.lease.incarnation == hello.incarnation
     assert w.lease.valid(w.now)
@@ -301,7 +318,7 @@ def test_a_lost_stream_is_resumed_at_another_seed_with_the_same_lease() -> None:
     w.ends(1)
     w.after(TTL // 32)
     assert w.last.address == "b:1"
-    assert w.last.hello.resume == ev.Hold(Incarnation("1"), 7, b"s1")
+    assert w.last.hello.resume == msg.Hold(Incarnation("1"), 7, b"s1")
     assert w.last.hello.incarnation == "1"
     assert w.last.hello.stream_id not in ("", w.opened[0].hello.stream_id)
     w.says(w.last.stream, welcome())
@@ -357,14 +374,14 @@ def test_a_resume_that_finds_the_lease_gone_fences() -> None:
     w = member()
     w.ends(1)
     w.after(TTL // 32)
-    w.says(w.last.stream, ev.Refused("FENCED", "no such lease"))
+    w.says(w.last.stream, msg.Refused("FENCED", "no such lease"))
     assert w.lease.fenced
     assert w.heard(ev.TellFenced)
 
 
 def test_a_seed_that_goes_away_is_left_before_it_has_gone() -> None:
     w = member()
-    w.says(1, ev.GoElsewhere())
+    w.says(1, msg.GoElsewhere())
     assert w.last.address == "b:1"
     w.ends(2)
     w.after(TTL // 8)
@@ -376,7 +393,7 @@ def test_a_seed_that_goes_away_is_left_before_it_has_gone() -> None:
 
 def test_a_seed_that_goes_away_alone_is_dialled_again_when_its_stream_has_ended() -> None:
     w = member("a:1")
-    w.says(1, ev.GoElsewhere())
+    w.says(1, msg.GoElsewhere())
     w.after(TTL // 8)
     assert len(w.opened) == 1
     w.ends(1)
@@ -390,14 +407,14 @@ def test_on_unknown_each_other_seed_is_tried_once_then_it_stays_until_the_next_t
     first = w.opened[0].address
     w.after(TTL // 4)
     asked = w.now
-    w.ack(ev.LeaseState.UNKNOWN)
+    w.ack(msg.LeaseState.UNKNOWN)
     assert len(w.opened) == 1
     w.until(asked + TTL // 8)
     assert len(w.opened) == 2, "begun within TTL/8"
-    w.says(w.last.stream, ev.Refused("SEED_NOT_READY", "no etcd"))
+    w.says(w.last.stream, msg.Refused("SEED_NOT_READY", "no etcd"))
     w.until(asked + TTL // 4)
     w.ack()  # the old stream still renews
-    w.ack(ev.LeaseState.UNKNOWN)
+    w.ack(msg.LeaseState.UNKNOWN)
     assert first not in [o.address for o in w.opened[1:]]
     assert w.core.up
 
@@ -410,10 +427,10 @@ def test_on_unknown_of_all_it_stays_with_its_seed_and_asks_again_after_a_ttl() -
         w.until(at)
         if w.beat[1] > answered:
             answered = w.beat[1]
-            w.ack(ev.LeaseState.UNKNOWN)
+            w.ack(msg.LeaseState.UNKNOWN)
         for stream, opened in list(w.open.items()):
             if stream != 1 and opened.address != "c:1":  # which never answers
-                w.says(stream, ev.Refused("SEED_NOT_READY", "no etcd"))
+                w.says(stream, msg.Refused("SEED_NOT_READY", "no etcd"))
     tried = [o.address for o in w.opened[1:]]
     assert len(tried) == len(set(tried)) == 2
     assert 1 in w.open
@@ -422,7 +439,7 @@ def test_on_unknown_of_all_it_stays_with_its_seed_and_asks_again_after_a_ttl() -
 def test_a_candidate_that_answers_after_unknown_takes_over() -> None:
     w = member()
     w.after(TTL // 4)
-    w.ack(ev.LeaseState.UNKNOWN)
+    w.ack(msg.LeaseState.UNKNOWN)
     w.after(1)
     assert set(w.open) == {1, 2}
     w.says(2, welcome())
@@ -433,8 +450,8 @@ def test_a_candidate_that_answers_after_unknown_takes_over() -> None:
 
 def test_seeds_that_were_told_of_are_tried_first() -> None:
     w = worker("dns:///seeds:1")
-    w.says(1, ev.Welcome(7, b"s1", TTL, ("10.0.0.1:1", "10.0.0.2:1")))
-    w.says(1, ev.Routes((), snapshot=True))
+    w.says(1, msg.Welcome(7, b"s1", TTL, ("10.0.0.1:1", "10.0.0.2:1")))
+    w.says(1, msg.Routes((), snapshot=True))
     w.ack()
     w.ends(1)
     w.after(TTL // 32)
@@ -480,15 +497,15 @@ def test_the_order_of_leaving_is_draining_fence_goodbye_farewell() -> None:
     w.event(ev.DrainOrdered())
     assert not w.core.region.draining
     assert w.lease.valid(w.now), "running turns still answer"
-    assert ev.Send(1, ev.Draining()) in w.sent
+    assert ev.Send(1, msg.Draining()) in w.sent
     w.after(TTL // 4)
     w.ack()
     w.event(ev.LeaveOrdered(w.now + 1000 * MS))
     assert w.lease.fenced
     assert w.core.region.incarnation is None
-    assert w.sent[-1].message == ev.Goodbye()
+    assert w.sent[-1].message == msg.Goodbye()
     assert w.open
-    w.says(1, ev.Farewell())
+    w.says(1, msg.Farewell())
     assert w.heard(ev.TellLeft) == [ev.TellLeft(farewell=True)]
     assert not w.open
 
@@ -509,24 +526,24 @@ def test_goodbye_is_said_elsewhere_if_the_seed_has_gone() -> None:
     w.ends(1)
     w.after(TTL // 8)
     w.says(w.last.stream, welcome())
-    assert w.sent[-1] == ev.Send(2, ev.Goodbye())
-    w.says(2, ev.Farewell())
+    assert w.sent[-1] == ev.Send(2, msg.Goodbye())
+    w.says(2, msg.Farewell())
     assert w.heard(ev.TellLeft) == [ev.TellLeft(farewell=True)]
 
 
 def test_a_drain_goes_on_at_another_seed() -> None:
     w = member()
     w.event(ev.DrainOrdered())
-    w.says(1, ev.GoElsewhere())
+    w.says(1, msg.GoElsewhere())
     w.says(w.last.stream, welcome())
-    assert ev.Send(2, ev.Draining()) in w.sent
+    assert ev.Send(2, msg.Draining()) in w.sent
 
 
 def test_a_worker_that_is_fenced_while_it_drains_does_not_rejoin() -> None:
     w = member()
     w.event(ev.DrainOrdered())
     w.after(TTL // 4)
-    w.ack(ev.LeaseState.LOST)
+    w.ack(msg.LeaseState.LOST)
     w.event(ev.Dropped(Incarnation("1")))
     w.after(10 * TTL)
     assert not w.open
@@ -544,7 +561,7 @@ def test_a_lease_that_is_gone_when_goodbye_is_said_is_as_good_as_left() -> None:
     w = member()
     w.after(TTL // 4)
     w.event(ev.LeaveOrdered(w.now + 1000 * MS))
-    w.ack(ev.LeaseState.LOST)
+    w.ack(msg.LeaseState.LOST)
     assert w.heard(ev.TellLeft) == [ev.TellLeft(farewell=False)]
 
 
@@ -553,7 +570,7 @@ def test_goodbye_elsewhere_finds_the_lease_gone() -> None:
     w.event(ev.LeaveOrdered(w.now + 1000 * MS))
     w.ends(1)
     w.after(TTL // 8)
-    w.says(w.last.stream, ev.Refused("FENCED", ""))
+    w.says(w.last.stream, msg.Refused("FENCED", ""))
     assert w.heard(ev.TellLeft) == [ev.TellLeft(farewell=False)]
 
 
@@ -581,9 +598,9 @@ def test_an_ack_that_comes_after_goodbye_renews_nothing() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [ev.Acked(1, ev.LeaseState.RENEWED, TTL), ev.Routes((), snapshot=True), ev.Farewell()],
+    [msg.Acked(1, msg.LeaseState.RENEWED, TTL), msg.Routes((), snapshot=True), msg.Farewell()],
 )
-def test_a_seed_must_say_welcome_first(message: ev.FromSeed) -> None:
+def test_a_seed_must_say_welcome_first(message: msg.FromSeed) -> None:
     w = worker()
     w.says(1, message)
     assert 1 not in w.open
@@ -593,7 +610,7 @@ def test_a_seed_must_say_welcome_first(message: ev.FromSeed) -> None:
 
 def test_a_candidate_that_goes_away_is_passed_over() -> None:
     w = worker()
-    w.says(1, ev.GoElsewhere())
+    w.says(1, msg.GoElsewhere())
     assert 1 not in w.open
     w.after(200 * MS)
     assert w.last.address == "b:1"
@@ -603,12 +620,12 @@ def test_a_candidate_that_says_lost_is_believed() -> None:
     w = member()
     w.ends(1)
     w.after(TTL // 32)
-    w.says(2, ev.Acked(1, ev.LeaseState.LOST, 0))
+    w.says(2, msg.Acked(1, msg.LeaseState.LOST, 0))
     assert w.lease.fenced
 
 
-@pytest.mark.parametrize("message", [welcome(), ev.Refused("SEED_NOT_READY", "no etcd")])
-def test_a_stream_whose_seed_begins_anew_is_lost(message: ev.FromSeed) -> None:
+@pytest.mark.parametrize("message", [welcome(), msg.Refused("SEED_NOT_READY", "no etcd")])
+def test_a_stream_whose_seed_begins_anew_is_lost(message: msg.FromSeed) -> None:
     w = member()
     w.says(1, message)
     assert 1 not in w.open
@@ -618,7 +635,7 @@ def test_a_stream_whose_seed_begins_anew_is_lost(message: ev.FromSeed) -> None:
 
 def test_a_farewell_that_nobody_asked_for_means_nothing() -> None:
     w = member()
-    w.says(1, ev.Farewell())
+    w.says(1, msg.Farewell())
     assert w.core.up
 
 
@@ -626,7 +643,7 @@ def test_an_ack_for_a_heartbeat_that_was_never_sent_renews_nothing() -> None:
     w = member()
     until = w.lease.valid_until_ns
     w.now += 100 * MS
-    w.says(1, ev.Acked(99, ev.LeaseState.RENEWED, TTL))
+    w.says(1, msg.Acked(99, msg.LeaseState.RENEWED, TTL))
     assert w.lease.valid_until_ns == until
 
 
@@ -636,7 +653,7 @@ def test_an_ack_for_a_heartbeat_that_was_never_sent_renews_nothing() -> None:
 def test_a_higher_epoch_is_reported_to_the_seed() -> None:
     w = member()
     w.event(ev.EpochMet("t", 3, Epoch(9)))
-    assert w.sent[-1] == ev.Send(1, ev.EpochSeen("t", 3, Epoch(9)))
+    assert w.sent[-1] == ev.Send(1, msg.EpochSeen("t", 3, Epoch(9)))
 
 
 def test_without_a_seed_a_higher_epoch_is_dropped() -> None:
@@ -647,15 +664,15 @@ def test_without_a_seed_a_higher_epoch_is_dropped() -> None:
 
 def test_new_tables_are_told_and_known_ones_are_not() -> None:
     w = member()
-    w.says(1, ev.Routes((table("other", 5),)))
-    w.says(1, ev.Routes((table("other", 5),)))
+    w.says(1, msg.Routes((table("other", 5),)))
+    w.says(1, msg.Routes((table("other", 5),)))
     assert w.heard(ev.TellTables) == [ev.TellTables()]
 
 
 def test_the_seeds_clock_is_compared_with_ours() -> None:
     w = member()
     stream, seq = w.beat
-    w.says(stream, ev.Acked(seq, ev.LeaseState.RENEWED, TTL, skew_ms=-40_000))
+    w.says(stream, msg.Acked(seq, msg.LeaseState.RENEWED, TTL, skew_ms=-40_000))
     assert w.core.skew_ms == -40_000
 
 
@@ -684,23 +701,23 @@ def _act(w: Worker, action: str, size: int) -> None:
             w.after(size * TTL // 8)
         case "freeze":  # the process stands still: time passes, no timer fires
             w.now += size * TTL // 8
-        case "ack" | "unknown" | "lost" if any(isinstance(s.message, ev.Beat) for s in w.sent):
+        case "ack" | "unknown" | "lost" if any(isinstance(s.message, msg.Beat) for s in w.sent):
             states = {"ack": "RENEWED", "unknown": "UNKNOWN", "lost": "LOST"}
-            w.ack(ev.LeaseState(states[action]))
+            w.ack(msg.LeaseState(states[action]))
         case "old_ack":
-            w.says(1, ev.Acked(size, ev.LeaseState.RENEWED, TTL))
+            w.says(1, msg.Acked(size, msg.LeaseState.RENEWED, TTL))
         case "end":
             w.ends(min(w.open, default=0))
         case "welcome":
             w.says(newest, welcome())
         case "routes":
-            w.says(newest, ev.Routes((), snapshot=True))
+            w.says(newest, msg.Routes((), snapshot=True))
         case "refuse":
-            w.says(newest, ev.Refused("SEED_NOT_READY", ""))
+            w.says(newest, msg.Refused("SEED_NOT_READY", ""))
         case "fenced":
-            w.says(newest, ev.Refused("FENCED", ""))
+            w.says(newest, msg.Refused("FENCED", ""))
         case "go":
-            w.says(newest, ev.GoElsewhere())
+            w.says(newest, msg.GoElsewhere())
         case "drop":
             for news in w.heard(ev.TellFenced)[-1:]:
                 w.event(ev.Dropped(news.incarnation))
@@ -719,7 +736,7 @@ def test_whatever_happens_a_fenced_incarnation_stays_so_and_no_lease_outlives_it
     fenced: set[str] = set()
     leases: dict[str, Lease] = {}
     for action in actions:
-        beats = {s.message.seq for s in w.sent if isinstance(s.message, ev.Beat)}
+        beats = {s.message.seq for s in w.sent if isinstance(s.message, msg.Beat)}
         _act(w, action, chance.randint(1, 8))
         if (lease := w.core.lease) is not None:
             leases[lease.incarnation] = lease

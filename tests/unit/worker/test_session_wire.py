@@ -9,7 +9,7 @@ from seedbed.errors import ProtocolError
 from seedbed.ids import Epoch, Incarnation
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from seedbed_worker.session_wire import (
     DeclaredType,
     Identity,
@@ -33,12 +33,12 @@ ME = Identity(
 MS = 1_000_000
 
 
-def said(message: pb.SeedMessage, wall_ms: int = 0) -> ev.FromSeed:
+def said(message: pb.SeedMessage, wall_ms: int = 0) -> msg.FromSeed:
     return from_seed(message.SerializeToString(), wall_ms)
 
 
 def test_a_hello_says_who_and_what() -> None:
-    raw = hello(ME, ev.Hello(Incarnation("i1"), "s1"))
+    raw = hello(ME, msg.Hello(Incarnation("i1"), "s1"))
     wire = pb.WorkerMessage.FromString(raw).hello
     assert (wire.protocol_min, wire.protocol_max) == (1, 1)
     assert (wire.cluster, wire.node_id, wire.incarnation, wire.stream_id) == ("c", "w1", "i1", "s1")
@@ -53,10 +53,12 @@ def test_a_hello_says_who_and_what() -> None:
 
 
 def test_a_hello_shows_the_secret_of_what_it_resumes_or_replaces() -> None:
-    old = ev.Hold(Incarnation("i0"), 5, b"secret")
-    resumed = pb.WorkerMessage.FromString(hello(ME, ev.Hello(Incarnation("i0"), "s", resume=old)))
+    old = msg.Hold(Incarnation("i0"), 5, b"secret")
+    resumed = pb.WorkerMessage.FromString(hello(ME, msg.Hello(Incarnation("i0"), "s", resume=old)))
     assert resumed.hello.resume == pb.Resume(lease_id=5, secret=b"secret")
-    replaced = pb.WorkerMessage.FromString(hello(ME, ev.Hello(Incarnation("i1"), "s", replace=old)))
+    replaced = pb.WorkerMessage.FromString(
+        hello(ME, msg.Hello(Incarnation("i1"), "s", replace=old))
+    )
     assert replaced.hello.replace == pb.Replace(incarnation="i0", secret=b"secret")
 
 
@@ -64,20 +66,20 @@ def test_a_hello_shows_the_secret_of_what_it_resumes_or_replaces() -> None:
     ("message", "kind", "wire"),
     [
         (
-            ev.Beat(4),
+            msg.Beat(4),
             "heartbeat",
             pb.Heartbeat(seq=4, load=store_pb2.Load(active_entities=3, calls_per_s=1.5)),
         ),
         (
-            ev.EpochSeen("t", 2, Epoch(9)),
+            msg.EpochSeen("t", 2, Epoch(9)),
             "epoch_seen",
             pb.EpochSeen(type="t", shard=2, epoch=9),
         ),
-        (ev.Draining(), "draining", pb.Draining()),
-        (ev.Goodbye(), "goodbye", pb.Goodbye()),
+        (msg.Draining(), "draining", pb.Draining()),
+        (msg.Goodbye(), "goodbye", pb.Goodbye()),
     ],
 )
-def test_what_a_worker_says(message: ev.ToSeed, kind: str, wire: Message) -> None:
+def test_what_a_worker_says(message: msg.ToSeed, kind: str, wire: Message) -> None:
     sent = pb.WorkerMessage.FromString(to_seed(message, LoadSummary(3, 1.5)))
     assert sent.WhichOneof("kind") == kind
     assert getattr(sent, kind) == wire
@@ -92,11 +94,11 @@ def test_what_a_worker_says(message: ev.ToSeed, kind: str, wire: Message) -> Non
                     lease_id=7, secret=b"s", ttl_ms=5000, time_ms=1500, protocol=1, seeds=["a:1"]
                 )
             ),
-            ev.Welcome(7, b"s", 5000 * MS, ("a:1",), skew_ms=500),
+            msg.Welcome(7, b"s", 5000 * MS, ("a:1",), skew_ms=500),
         ),
         (
             pb.SeedMessage(refused=pb.Refused(reason="R", message="m", retry_after_ms=20)),
-            ev.Refused("R", "m", 20 * MS),
+            msg.Refused("R", "m", 20 * MS),
         ),
         (
             pb.SeedMessage(
@@ -104,25 +106,25 @@ def test_what_a_worker_says(message: ev.ToSeed, kind: str, wire: Message) -> Non
                     seq=3, ttl_ms=5000, state=pb.LEASE_STATE_RENEWED, time_ms=900
                 )
             ),
-            ev.Acked(3, ev.LeaseState.RENEWED, 5000 * MS, skew_ms=-100),
+            msg.Acked(3, msg.LeaseState.RENEWED, 5000 * MS, skew_ms=-100),
         ),
         (
             pb.SeedMessage(heartbeat_ack=pb.HeartbeatAck(seq=3, state=pb.LEASE_STATE_LOST)),
-            ev.Acked(3, ev.LeaseState.LOST, 0),
+            msg.Acked(3, msg.LeaseState.LOST, 0),
         ),
         (
             pb.SeedMessage(heartbeat_ack=pb.HeartbeatAck(seq=3, state=pb.LEASE_STATE_UNKNOWN)),
-            ev.Acked(3, ev.LeaseState.UNKNOWN, 0),
+            msg.Acked(3, msg.LeaseState.UNKNOWN, 0),
         ),
         (
             pb.SeedMessage(routes=pb.RouteUpdate(snapshot=True, seeds=["b:1"])),
-            ev.Routes((), snapshot=True, seeds=("b:1",)),
+            msg.Routes((), snapshot=True, seeds=("b:1",)),
         ),
-        (pb.SeedMessage(go_elsewhere=pb.GoElsewhere()), ev.GoElsewhere()),
-        (pb.SeedMessage(farewell=pb.Farewell()), ev.Farewell()),
+        (pb.SeedMessage(go_elsewhere=pb.GoElsewhere()), msg.GoElsewhere()),
+        (pb.SeedMessage(farewell=pb.Farewell()), msg.Farewell()),
     ],
 )
-def test_what_a_seed_says(message: pb.SeedMessage, meaning: ev.FromSeed) -> None:
+def test_what_a_seed_says(message: pb.SeedMessage, meaning: msg.FromSeed) -> None:
     assert said(message, wall_ms=1000) == meaning
 
 
@@ -136,7 +138,7 @@ def test_tables_come_with_their_owners() -> None:
         epoch=[9, 0],
     )
     routes = said(pb.SeedMessage(routes=pb.RouteUpdate(tables=[table])))
-    assert isinstance(routes, ev.Routes)
+    assert isinstance(routes, msg.Routes)
     assert routes.tables[0].shards_of(Incarnation("i")) == [0]
 
 

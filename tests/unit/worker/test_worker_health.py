@@ -51,6 +51,7 @@ class Facts:
     clock: FakeClock = field(default_factory=FakeClock)
     problem: str = ""
     tables: bool = True
+    up: bool = True
     skew_ms: int = 0
 
     def __post_init__(self) -> None:
@@ -67,6 +68,7 @@ class Facts:
             lease=lambda: self.lease,
             problem=lambda: self.problem,
             tables_loaded=lambda: self.tables,
+            may_be_given=lambda: self.up,
             skew_ms=lambda: self.skew_ms,
         )
         self.health.refresh()
@@ -89,7 +91,7 @@ async def test_before_it_registers_a_worker_is_alive_and_not_ready() -> None:
     facts = Facts()
     assert await serving(facts.health, "liveness")
     assert not await serving(facts.health, "")
-    assert {"registration", "lease", "tables"} <= facts.wrong()
+    assert {"registration", "lease", "tables", "member"} <= facts.wrong()
 
 
 async def test_a_member_is_ready_and_so_are_its_services() -> None:
@@ -102,7 +104,7 @@ async def test_a_member_is_ready_and_so_are_its_services() -> None:
         await health.until_ready()
 
 
-@pytest.mark.parametrize("cause", ["registration", "lease", "tables", "clock", "drain"])
+@pytest.mark.parametrize("cause", ["registration", "lease", "tables", "member", "clock", "drain"])
 async def test_each_check_alone_makes_it_not_ready(cause: str) -> None:
     facts = Facts()
     health = facts.follow()
@@ -114,6 +116,8 @@ async def test_each_check_alone_makes_it_not_ready(cause: str) -> None:
             facts.lag.beat()
         case "tables":
             facts.tables = False
+        case "member":
+            facts.up = False
         case "clock":
             facts.skew_ms = -31_000
         case _:

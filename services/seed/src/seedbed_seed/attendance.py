@@ -131,7 +131,8 @@ class Attendance:
         return todo
 
     async def set_up(self, joined: Joined, stream: WorkerStream) -> None:
-        """The first RENEWED makes the member UP (after a resume it is that already)."""
+        """The first RENEWED makes the member UP (after a resume it is that already), and the worker
+        is told: ready, it may take over from one that is told to drain the next moment."""
         backoff = Backoff()
         while not stream.ended:
             try:
@@ -142,6 +143,7 @@ class Attendance:
                 log.warning("worker not up", extra={"node": joined.node_id, "error": str(error)})
                 await backoff.wait()
             else:
+                stream.put(cluster_pb2.SeedMessage(up=cluster_pb2.Up()))
                 return
 
     async def let_go(self, stream: WorkerStream, joined: Joined) -> None:

@@ -11,42 +11,19 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
-from seedbed import tables as table_codec
 from seedbed.clock import Clock
-from seedbed.contract import TypeContract
-from seedbed.contract import from_proto as contract_from_proto
-from seedbed.errors import ContractError, ProtocolError
 from seedbed.ids import Incarnation, NodeId
 from seedbed.routing import Owner, ShardTable
 from seedbed.v1 import store_pb2
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions
 from seedbed_seed.core.orders import Orders
-from seedbed_seed.order_book import orders_of, parse_orders
-from seedbed_seed.records import Keys, address, parse_record, worker_of
+from seedbed_seed.entries import Known, KnownContract, KnownMember, parse_entry
+from seedbed_seed.records import Keys, address, worker_of
 from seedbed_seed.store import Changed, Changes, Entry, Removed, Snapshot, Store, WatchUpdate
 from seedbed_seed.story import MemberStory
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownMember:
-    """A member's record and the entry that holds it."""
-
-    record: store_pb2.MemberRecord
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class KnownContract:
-    """A type's contract, and the descriptor sets of its builds, oldest first."""
-
-    contract: TypeContract
-    message: store_pb2.StoredContract
-    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,41 +213,27 @@ class ClusterView:
         members = [*self.workers.values(), *self.seeds.values()]
         return {known.record.member.incarnation: known for known in members}
 
-    def _take(
-        self, entry: Entry
-    ) -> ShardTable | KnownContract | KnownMember | Orders | Entry | None:
-        """Parse an entry into its place; None for a key of no interest or a broken value."""
+    def _take(self, entry: Entry) -> Known | Entry | None:
+        """Put what an entry says into its place; None for one of no interest, or a broken one."""
         keys = self.keys
         if entry.key.startswith(keys.election):
             self._candidates[entry.key] = entry
             return entry
-        try:
-            if entry.key.startswith(keys.tables):
-                message = store_pb2.AllocationTable.FromString(entry.value)
-                table = table_codec.from_proto(message, revision=entry.mod_revision)
-                if entry.key != keys.table(table.type, table.chunk):
-                    raise ProtocolError(f"holds table {table.type}/{table.chunk}")
-                self.tables[table.type, table.chunk] = table
-                return table
-            if entry.key == keys.orders:
-                self.orders = orders_of(parse_orders(entry.value))
-                return self.orders
-            if entry.key.startswith(keys.contracts):
-                known = parse_contract(entry)
+        known = parse_entry(keys, entry)
+        match known:
+            case ShardTable():
+                self.tables[known.type, known.chunk] = known
+            case KnownContract():
                 self.contracts[known.contract.type] = known
-                return known
-            if entry.key.startswith(keys.workers):
-                member = KnownMember(parse_record(entry.value), entry)
-                worker_of(member.record, entry)
-                self.workers[entry.key.removeprefix(keys.workers)] = member
-                return member
-            if entry.key.startswith(keys.seeds):
-                member = KnownMember(parse_record(entry.value), entry)
-                self.seeds[entry.key.removeprefix(keys.seeds)] = member
-                return member
-        except (ProtocolError, DecodeError, ContractError, ValueError) as error:
-            log.error("record unreadable", extra={"key": entry.key, "error": str(error)})
-        return None
+            case Orders():
+                self.orders = known
+            case KnownMember() if entry.key.startswith(keys.workers):
+                self.workers[entry.key.removeprefix(keys.workers)] = known
+            case KnownMember():
+                self.seeds[entry.key.removeprefix(keys.seeds)] = known
+            case None:
+                pass
+        return known
 
     def _drop(self, key: str) -> type[ShardTable] | type[KnownMember] | type[Orders] | None:
         keys = self.keys
@@ -313,12 +276,6 @@ class ClusterView:
 
     def _feed(self, event: decisions.Event) -> None:
         self._coordinator.apply(event, self._clock.now_ns())
-
-
-def parse_contract(entry: Entry) -> KnownContract:
-    """Raises `DecodeError` or a `SeedbedError` if the entry holds no contract."""
-    message = store_pb2.StoredContract.FromString(entry.value)
-    return KnownContract(contract_from_proto(message.contract), message, entry.mod_revision)
 
 
 def shards_by_owner(tables: Iterable[ShardTable]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from seedbed.descriptors import contract_from_descriptors
 from seedbed.errors import CallError, ContractError, ProtocolError, Reason
 from seedbed.sharding import MAX_SHARDS
 from seedbed.v1 import cluster_pb2, store_pb2
-from seedbed_seed.cluster_view import KnownContract, parse_contract
+from seedbed_seed.entries import KnownContract, parse_contract
 from seedbed_seed.records import Keys
 from seedbed_seed.store import Compare, Created, Get, Modified, Put, Store, StoreError, WriteInDoubt
 

@@ -7,8 +7,9 @@ from typing import TypeAlias
 
 from seedbed.routing import CHUNK, ShardTable
 from seedbed.v1 import admin_pb2, store_pb2
-from seedbed_seed.cluster_view import ClusterView, KnownMember, shards_by_owner
+from seedbed_seed.cluster_view import ClusterView, shards_by_owner
 from seedbed_seed.core.orders import Orders
+from seedbed_seed.entries import KnownMember
 
 TableOf: TypeAlias = Callable[[str, int], ShardTable | None]
 """Looks up the table of a type's chunk."""

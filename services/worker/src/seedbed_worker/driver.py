@@ -135,6 +135,10 @@ class Worker:
         self.host.begin(lease)
         self.health.refresh()
 
+    def may_be_given(self) -> None:
+        """Ready, if nothing else is wrong."""
+        self.health.refresh()
+
     def tables_changed(self) -> None:
         """Look again at what waits, and at what is ours."""
         self.host.region_changed()
@@ -182,6 +186,7 @@ class Worker:
             lease=lambda: session.lease,
             problem=lambda: session.problem,
             tables_loaded=lambda: session.tables_loaded,
+            may_be_given=lambda: session.may_be_given,
             skew_ms=lambda: session.skew_ms,
         )
         return session

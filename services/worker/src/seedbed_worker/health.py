@@ -1,6 +1,7 @@
 """What a worker says about its health: the facts, asked from the loop and from the HTTP thread.
 
-Ready means: a member whose lease is valid, the tables known, a clock that agrees with the seeds'.
+Ready means: a member that may be given shards, whose lease is valid, the tables known, a clock that
+agrees with the seeds'.
 No check asks a peer.
 """
 
@@ -41,6 +42,7 @@ class WorkerHealth:
         self._lease: Callable[[], Lease | None] = _no_lease
         self._problem: Callable[[], str] = _nothing
         self._tables_loaded: Callable[[], bool] = _no
+        self._may_be_given: Callable[[], bool] = _no
         self._skew_ms: Callable[[], int] = _zero
         self._is_ready = asyncio.Event()
         self.refresh()
@@ -51,11 +53,13 @@ class WorkerHealth:
         lease: Callable[[], Lease | None],
         problem: Callable[[], str],
         tables_loaded: Callable[[], bool],
+        may_be_given: Callable[[], bool],
         skew_ms: Callable[[], int],
     ) -> None:
         """Ask the session from now on."""
         self._lease, self._problem = lease, problem
-        self._tables_loaded, self._skew_ms = tables_loaded, skew_ms
+        self._tables_loaded, self._may_be_given = tables_loaded, may_be_given
+        self._skew_ms = skew_ms
 
     def alive(self) -> Mapping[str, str | None]:
         """Liveness: the loop runs."""
@@ -74,6 +78,7 @@ class WorkerHealth:
             "registration": self.refusal or self._problem() or None,
             "lease": None if held else "not held",
             "tables": None if self._tables_loaded() else "not loaded",
+            "member": None if self._may_be_given() else "not up",
             "clock": f"{skew_ms / 1000:.0f} s off the seeds' clock" if skewed else None,
             "drain": "draining" if self.draining else None,
         }

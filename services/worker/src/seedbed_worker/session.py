@@ -21,6 +21,7 @@ from seedbed.clock import Clock
 from seedbed.ids import Epoch
 from seedbed.tls import TlsFiles
 from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.seeds import SeedBook
@@ -46,6 +47,10 @@ class SessionEvents(Protocol):
 
     def up(self, lease: Lease) -> None:
         """This incarnation is a member and serves under this lease."""
+        ...
+
+    def may_be_given(self) -> None:
+        """The seeds may give this incarnation shards."""
         ...
 
     def tables_changed(self) -> None:
@@ -112,6 +117,11 @@ class Session:
     def tables_loaded(self) -> bool:
         """The tables have come since this incarnation said Hello."""
         return self._core.tables_seen
+
+    @property
+    def may_be_given(self) -> bool:
+        """This incarnation's record says UP: the seeds may give it shards."""
+        return self._core.may_be_given
 
     @property
     def skew_ms(self) -> int:
@@ -197,7 +207,7 @@ class Session:
                     )
                 case ev.Send(number, message):
                     if (stream := self._streams.get(number)) is not None:
-                        load = self._load() if isinstance(message, ev.Beat) else LoadSummary()
+                        load = self._load() if isinstance(message, msg.Beat) else LoadSummary()
                         stream.send(to_seed(message, load))
                 case ev.Close(number):
                     if (stream := self._streams.pop(number, None)) is not None:
@@ -208,6 +218,7 @@ class Session:
     def _tell(
         self,
         news: ev.TellUp
+        | ev.TellMayBeGiven
         | ev.TellTables
         | ev.TellFenced
         | ev.TellResumed
@@ -219,6 +230,8 @@ class Session:
         match news:
             case ev.TellUp():
                 self._tell_up(news)
+            case ev.TellMayBeGiven():
+                self._in_loop(self._events.may_be_given)
             case ev.TellTables():
                 self._in_loop(self._events.tables_changed)
             case ev.TellFenced():

@@ -13,7 +13,7 @@ from seedbed.errors import ProtocolError
 from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
-from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 
 REGISTER = "/seedbed.v1.Cluster/Register"
 
@@ -24,9 +24,9 @@ PROTOCOL_MAX = 1
 _NS_PER_MS = 1_000_000
 
 _STATES = {
-    pb.LEASE_STATE_RENEWED: ev.LeaseState.RENEWED,
-    pb.LEASE_STATE_LOST: ev.LeaseState.LOST,
-    pb.LEASE_STATE_UNKNOWN: ev.LeaseState.UNKNOWN,
+    pb.LEASE_STATE_RENEWED: msg.LeaseState.RENEWED,
+    pb.LEASE_STATE_LOST: msg.LeaseState.LOST,
+    pb.LEASE_STATE_UNKNOWN: msg.LeaseState.UNKNOWN,
 }
 
 
@@ -74,7 +74,7 @@ class LoadSummary:
     """Its busiest shards, the busiest first."""
 
 
-def hello(identity: Identity, message: ev.Hello) -> bytes:
+def hello(identity: Identity, message: msg.Hello) -> bytes:
     """A Hello of this worker."""
     wire = pb.Hello(
         protocol_min=PROTOCOL_MIN,
@@ -107,10 +107,10 @@ def hello(identity: Identity, message: ev.Hello) -> bytes:
     return pb.WorkerMessage(hello=wire).SerializeToString()
 
 
-def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
+def to_seed(message: msg.ToSeed, load: LoadSummary) -> bytes:
     """Any other message of a worker; `load` goes with heartbeats."""
     match message:
-        case ev.Beat(seq, released):
+        case msg.Beat(seq, released):
             summary = store_pb2.Load(
                 active_entities=load.active_entities,
                 calls_per_s=load.calls_per_s,
@@ -122,13 +122,13 @@ def to_seed(message: ev.ToSeed, load: LoadSummary) -> bytes:
             wire = pb.WorkerMessage(
                 heartbeat=pb.Heartbeat(seq=seq, load=summary, released=_by_type(released))
             )
-        case ev.Released(released):
+        case msg.Released(released):
             wire = pb.WorkerMessage(released=pb.Released(released=_by_type(released)))
-        case ev.EpochSeen(type_, shard, epoch):
+        case msg.EpochSeen(type_, shard, epoch):
             wire = pb.WorkerMessage(epoch_seen=pb.EpochSeen(type=type_, shard=shard, epoch=epoch))
-        case ev.Draining():
+        case msg.Draining():
             wire = pb.WorkerMessage(draining=pb.Draining())
-        case ev.Goodbye():
+        case msg.Goodbye():
             wire = pb.WorkerMessage(goodbye=pb.Goodbye())
         case _:
             assert_never(message)
@@ -144,7 +144,7 @@ def _by_type(released: Iterable[Release]) -> list[store_pb2.ReleasedShards]:
     return list(lists.values())
 
 
-def from_seed(raw: bytes, wall_ms: int) -> ev.FromSeed:
+def from_seed(raw: bytes, wall_ms: int) -> msg.FromSeed:
     """A seed's message, read at `wall_ms`; raises `ProtocolError` if it is none."""
     try:
         wire = pb.SeedMessage.FromString(raw)
@@ -155,29 +155,31 @@ def from_seed(raw: bytes, wall_ms: int) -> ev.FromSeed:
             return _welcome(wire.welcome, wall_ms)
         case "refused":
             refused = wire.refused
-            return ev.Refused(refused.reason, refused.message, refused.retry_after_ms * _NS_PER_MS)
+            return msg.Refused(refused.reason, refused.message, refused.retry_after_ms * _NS_PER_MS)
         case "heartbeat_ack":
             return _ack(wire.heartbeat_ack, wall_ms)
         case "routes":
-            return ev.Routes(
+            return msg.Routes(
                 tuple(tables.from_proto(table) for table in wire.routes.tables),
                 wire.routes.snapshot,
                 tuple(wire.routes.seeds),
             )
         case "go_elsewhere":
-            return ev.GoElsewhere()
+            return msg.GoElsewhere()
         case "farewell":
-            return ev.Farewell()
+            return msg.Farewell()
+        case "up":
+            return msg.RecordUp()
         case _:
             raise ProtocolError("a SeedMessage without a kind that this release knows")
 
 
-def _welcome(welcome: pb.Welcome, wall_ms: int) -> ev.Welcome:
+def _welcome(welcome: pb.Welcome, wall_ms: int) -> msg.Welcome:
     if not welcome.ttl_ms or not welcome.lease_id:
         raise ProtocolError("a Welcome without a lease")
     if not PROTOCOL_MIN <= welcome.protocol <= PROTOCOL_MAX:
         raise ProtocolError(f"a Welcome in protocol {welcome.protocol}")
-    return ev.Welcome(
+    return msg.Welcome(
         welcome.lease_id,
         welcome.secret,
         welcome.ttl_ms * _NS_PER_MS,
@@ -186,11 +188,11 @@ def _welcome(welcome: pb.Welcome, wall_ms: int) -> ev.Welcome:
     )
 
 
-def _ack(ack: pb.HeartbeatAck, wall_ms: int) -> ev.Acked:
+def _ack(ack: pb.HeartbeatAck, wall_ms: int) -> msg.Acked:
     state = _STATES.get(ack.state)
-    if state is None or (state is ev.LeaseState.RENEWED and not ack.ttl_ms):
+    if state is None or (state is msg.LeaseState.RENEWED and not ack.ttl_ms):
         raise ProtocolError(f"a HeartbeatAck with state {ack.state} and TTL {ack.ttl_ms} ms")
-    return ev.Acked(ack.seq, state, ack.ttl_ms * _NS_PER_MS, _skew(ack.time_ms, wall_ms))
+    return msg.Acked(ack.seq, state, ack.ttl_ms * _NS_PER_MS, _skew(ack.time_ms, wall_ms))
 
 
 def _skew(time_ms: int, wall_ms: int) -> int:

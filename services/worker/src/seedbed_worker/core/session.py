@@ -25,6 +25,7 @@ from typing import assert_never
 
 from seedbed.ids import Incarnation
 from seedbed_worker.core import session_events as ev
+from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.seeds import SeedBook
@@ -67,6 +68,8 @@ class SessionCore:
         self.lease: Lease | None = None
         """Of the newest welcomed incarnation; fenced once that is over."""
         self.phase = Phase.JOINING
+        self.may_be_given = False
+        """A seed has said that this incarnation's record is UP, so that it may be given shards."""
         self.skew_ms = 0
         """The seeds' wall clock less ours, as the last message showed it."""
         self._seeds = seeds
@@ -74,8 +77,8 @@ class SessionCore:
         self._new_id = new_id
         self._ttl_ns = FIRST_TTL_NS
         self._incarnation = Incarnation("")
-        self._hold: ev.Hold | None = None
-        self._replace: ev.Hold | None = None
+        self._hold: msg.Hold | None = None
+        self._replace: msg.Hold | None = None
         self._expires_ns = 0
         """When the incarnation is over unless renewed: `valid_until`, or a TTL after Welcome."""
         self._up = False
@@ -159,36 +162,36 @@ class SessionCore:
             case ev.StallChanged(stalled):
                 self._stalled = stalled
             case ev.EpochMet(type_, shard, epoch):
-                self._send(ev.EpochSeen(type_, shard, epoch))
+                self._send(msg.EpochSeen(type_, shard, epoch))
             case ev.ReleasesChanged():
                 if self.phase is Phase.HOLDING and (released := self.region.released()):
-                    self._send(ev.Released(released))
+                    self._send(msg.Released(released))
             case ev.DrainOrdered():
                 self._draining = True
-                self._send(ev.Draining())
+                self._send(msg.Draining())
             case ev.LeaveOrdered(by_ns):
                 self._leave(by_ns)
             case _:
                 assert_never(event)
 
-    def _candidate_said(self, stream: Stream, message: ev.FromSeed, now: int) -> None:
+    def _candidate_said(self, stream: Stream, message: msg.FromSeed, now: int) -> None:
         match message:
-            case ev.Welcome():
+            case msg.Welcome():
                 self._welcomed(stream, message, now)
-            case ev.Refused(reason, text, retry_after_ns):
+            case msg.Refused(reason, text, retry_after_ns):
                 self._close(stream, reason)
                 self._candidate = None
                 self._refused(stream, reason, text, retry_after_ns, now)
-            case ev.Acked(state=ev.LeaseState.LOST) if stream.hello.resume is not None:
+            case msg.Acked(state=msg.LeaseState.LOST) if stream.hello.resume is not None:
                 self._over(f"{stream.address} says that the lease is lost", now)
-            case ev.GoElsewhere():
+            case msg.GoElsewhere():
                 self._candidate_failed("the seed is going away", now)
-            case ev.Acked() | ev.Routes() | ev.Farewell():
+            case msg.Acked() | msg.Routes() | msg.Farewell() | msg.RecordUp():
                 self._candidate_failed("the seed did not say Welcome first", now)
             case _:
                 assert_never(message)
 
-    def _welcomed(self, stream: Stream, welcome: ev.Welcome, now: int) -> None:
+    def _welcomed(self, stream: Stream, welcome: msg.Welcome, now: int) -> None:
         old, resumed = self._current, stream.hello.resume is not None
         if old is not None:
             self._close(old, "resumed elsewhere")
@@ -204,14 +207,14 @@ class SessionCore:
             self._out.append(ev.TellResumed(self._incarnation, stream.address))
         else:
             self.lease = Lease(self._incarnation, welcome.ttl_ns, margin_ns(welcome.ttl_ns))
-            self._hold = ev.Hold(self._incarnation, welcome.lease_id, welcome.secret)
+            self._hold = msg.Hold(self._incarnation, welcome.lease_id, welcome.secret)
             self._expires_ns = now + welcome.ttl_ns
             self._replace = None
             self.phase = Phase.HOLDING
         if self.phase is Phase.LEAVING:
-            self._send(ev.Goodbye())
+            self._send(msg.Goodbye())
         elif self._draining:
-            self._send(ev.Draining())
+            self._send(msg.Draining())
         self._beat(now)
 
     def _refused(
@@ -229,57 +232,60 @@ class SessionCore:
             pause = int((retry_after_ns or SLOW_NS) * (0.75 + self._chance() / 2))
             self._begin_search(now, at_ns=now + pause)
 
-    def _current_said(self, stream: Stream, message: ev.FromSeed, now: int) -> None:
+    def _current_said(self, stream: Stream, message: msg.FromSeed, now: int) -> None:
         match message:
-            case ev.Acked():
+            case msg.Acked():
                 self._acked(stream, message, now)
-            case ev.Routes(tables, snapshot, seeds):
+            case msg.Routes(tables, snapshot, seeds):
                 self._seeds.told(seeds)
                 changed = self.region.observe(tables, now)
                 self._tables_seen = self._tables_seen or snapshot
                 if changed:
                     self._out.append(ev.TellTables())
-            case ev.GoElsewhere():
+            case msg.GoElsewhere():
                 stream.leaving = True
                 if self._search is None:
                     self._begin_search(now, at_ns=now + self._pace.leisure_ns())
-            case ev.Farewell():
+            case msg.Farewell():
                 if self.phase is Phase.LEAVING:
                     self._left(farewell=True)
-            case ev.Refused(reason, text):
+            case msg.RecordUp():
+                self.may_be_given = True
+                self._out.append(ev.TellMayBeGiven())
+            case msg.Refused(reason, text):
                 self._close(stream, reason)
                 self._ended(stream.number, f"{reason}: {text}", now)
-            case ev.Welcome():
+            case msg.Welcome():
                 self._close(stream, "a second Welcome")
                 self._ended(stream.number, "a second Welcome", now)
             case _:
                 assert_never(message)
 
-    def _acked(self, stream: Stream, ack: ev.Acked, now: int) -> None:
+    def _acked(self, stream: Stream, ack: msg.Acked, now: int) -> None:
         stream.answered(ack.seq)
         self._skew(ack.skew_ms)
-        stream.unknown = ack.state is ev.LeaseState.UNKNOWN
+        stream.unknown = ack.state is msg.LeaseState.UNKNOWN
         lease = self.lease
         if self.phase is not Phase.HOLDING or lease is None:
-            if ack.state is ev.LeaseState.LOST and self.phase is Phase.LEAVING:
+            if ack.state is msg.LeaseState.LOST and self.phase is Phase.LEAVING:
                 self._left(farewell=False)
             return
         match ack.state:
-            case ev.LeaseState.RENEWED:
+            case msg.LeaseState.RENEWED:
                 waiting = self._up and not lease.attached
                 if lease.renewed(ack.seq, ack.ttl_ns, now):
                     self._renewed(stream, lease, ack, now)
                     if waiting:
                         self._out.append(ev.TellTables())
-            case ev.LeaseState.LOST:
+            case msg.LeaseState.LOST:
                 self._over(f"{stream.address} says that the lease is lost", now)
-            case ev.LeaseState.UNKNOWN:
+            case msg.LeaseState.UNKNOWN:
                 if self._search is None and now >= self._rest_until_ns:
                     self._begin_search(now, at_ns=now + self._pace.leisure_ns())
             case _:
                 assert_never(ack.state)
 
-    def _renewed(self, stream: Stream, lease: Lease, ack: ev.Acked, now: int) -> None:
+    def _renewed(self, stream: Stream, lease: Lease, ack: msg.Acked, now: int) -> None:
         self._ttl_ns = ack.ttl_ns
         self._expires_ns = lease.valid_until_ns
         if self._candidate is None and not self._needs_seed(now):
@@ -308,7 +314,7 @@ class SessionCore:
             self._left(farewell=False)
             return
         self.phase = Phase.LEAVING
-        self._send(ev.Goodbye())
+        self._send(msg.Goodbye())
 
     # Time.
 
@@ -342,7 +348,7 @@ class SessionCore:
             lease.sent(self._seq, now)
             stream.unanswered[self._seq] = now
             stream.next_beat_ns = now + self._ttl_ns // 4
-            self._send(ev.Beat(self._seq, self.region.released()))
+            self._send(msg.Beat(self._seq, self.region.released()))
 
     # The search for a seed.
 
@@ -384,13 +390,13 @@ class SessionCore:
         )
         self._out.append(ev.Open(self._streams, self._candidate.address, self._candidate.hello))
 
-    def _hello(self) -> ev.Hello:
+    def _hello(self) -> msg.Hello:
         if self._hold is None:
             # A new one each time: an earlier Hello without an answer may yet reach the store.
             self._incarnation = Incarnation(self._new_id())
             self.region.begin(self._incarnation)
-            self._tables_seen = False
-        return ev.Hello(self._incarnation, self._new_id(), self._hold, self._replace)
+            self._tables_seen = self.may_be_given = False
+        return msg.Hello(self._incarnation, self._new_id(), self._hold, self._replace)
 
     def _candidate_failed(self, why: str, now: int) -> None:
         stream, self._candidate = self._candidate, None
@@ -443,7 +449,7 @@ class SessionCore:
 
     # Small things.
 
-    def _send(self, message: ev.ToSeed) -> None:
+    def _send(self, message: msg.ToSeed) -> None:
         if self._current is not None:
             self._out.append(ev.Send(self._current.number, message))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from seedbed_worker.core.session_events import Hello
+from seedbed_worker.core.session_messages import Hello
 
 SECOND = 1_000_000_000
 
