@@ -13,7 +13,7 @@ from seedbed.v1 import cluster_pb2, cluster_pb2_grpc
 from tests.support.cluster import Status, cluster
 from tests.support.load import add, back, check_calls, load, warm
 from tests.support.waiting import now
-from tests.unit.seed.desk import hello
+from tests.unit.seed.declared import hello
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(150)]
 

@@ -15,7 +15,7 @@ from seedbed.status import reason
 from seedbed.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc
 from tests.support.etcd import EtcdCluster, etcd_cluster
 from tests.support.processes import Node, start
-from tests.unit.seed.desk import hello
+from tests.unit.seed.declared import hello
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from seedbed.status import reason
 from seedbed.v1 import admin_pb2, admin_pb2_grpc, cluster_pb2, cluster_pb2_grpc
 from tests.support.processes import Node, start
-from tests.unit.seed.desk import hello
+from tests.unit.seed.declared import hello
 
 pytestmark = pytest.mark.integration
 

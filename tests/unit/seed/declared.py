@@ -1,12 +1,14 @@
-"""Entity services made up for tests, as workers declare them."""
+"""Entity services made up for tests, as workers declare them, and the Hellos that do so."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 from google.protobuf import descriptor_pb2, duration_pb2
 
-from seedbed.v1 import cluster_pb2, options_pb2
+from seedbed.v1 import cluster_pb2 as pb
+from seedbed.v1 import options_pb2
 
 Field = descriptor_pb2.FieldDescriptorProto
 
@@ -21,7 +23,7 @@ def declaration(
     shards: int = 0,
     file: str = "cups.proto",
     keyed: bool = True,
-) -> cluster_pb2.TypeDeclaration:
+) -> pb.TypeDeclaration:
     """Service `cups.Cups` with these methods, all of one request type."""
     proto = descriptor_pb2.FileDescriptorProto(
         name=file,
@@ -50,9 +52,47 @@ def declaration(
             proto,
         ]
     )
-    return cluster_pb2.TypeDeclaration(
+    return pb.TypeDeclaration(
         type=type_,
         shard_count=shards,
         service="cups.Cups",
         descriptors=descriptors.SerializeToString(deterministic=True),
     )
+
+
+_ids = count(1)
+
+
+def hello(
+    node: str = "w1",
+    incarnation: str = "",
+    *,
+    port: int = 4000,
+    host: str = "127.0.0.1",
+    types: Sequence[pb.TypeDeclaration] | None = None,
+) -> pb.Hello:
+    """A Hello of a new incarnation, with a stream id of its own."""
+    number = next(_ids)
+    return pb.Hello(
+        protocol_min=1,
+        protocol_max=1,
+        cluster="test",
+        node_id=node,
+        incarnation=incarnation or f"{node}-{number}",
+        stream_id=f"stream-{number}",
+        host=host,
+        port=port,
+        roles=["sharding"],
+        app_version="1.0.0",
+        types=[declaration()] if types is None else types,
+    )
+
+
+def resuming(first: pb.Hello, welcome: pb.Welcome, secret: bytes | None = None) -> pb.Hello:
+    """The same incarnation's Hello on another stream."""
+    again = pb.Hello()
+    again.CopyFrom(first)
+    again.stream_id = f"stream-{next(_ids)}"
+    again.resume.lease_id = welcome.lease_id
+    again.resume.secret = welcome.secret if secret is None else secret
+    return again

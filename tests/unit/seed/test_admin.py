@@ -11,8 +11,9 @@ from seedbed.errors import CallError, Reason
 from seedbed.transport import BidiMethod, UnaryMethod
 from seedbed.v1 import admin_pb2, store_pb2
 from seedbed_seed.reflection import PATHS, Reflection
-from tests.unit.seed.declared import declaration
-from tests.unit.seed.desk import Desk, ScriptedCall, desk, hello
+from tests.unit.seed.declared import declaration, hello
+from tests.unit.seed.desk import Desk, desk
+from tests.unit.seed.scripted import ScriptedCall
 
 Ask = reflection_pb2.ServerReflectionRequest
 

@@ -17,8 +17,9 @@ from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_seed.routes import RouteReader, Watches
 from seedbed_seed.store import Delete, Get, Put, Snapshot
-from tests.unit.seed.declared import declaration
-from tests.unit.seed.desk import Desk, ScriptedCall, desk, hello
+from tests.unit.seed.declared import declaration, hello
+from tests.unit.seed.desk import Desk, desk
+from tests.unit.seed.scripted import ScriptedCall
 
 
 def table(generation: int, chunk: int = 0, type_: str = "cup") -> store_pb2.AllocationTable:

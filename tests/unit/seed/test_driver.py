@@ -16,7 +16,9 @@ from seedbed.v1 import store_pb2
 from seedbed_seed.core import decisions
 from seedbed_seed.election import Leadership, campaign
 from seedbed_seed.store import Get, Put
-from tests.unit.seed.desk import Desk, TroubledStore, desk, hello
+from tests.unit.seed.declared import hello
+from tests.unit.seed.desk import Desk, desk
+from tests.unit.seed.scripted import TroubledStore
 
 
 async def placed(seed: Desk, owners: int = 1) -> ShardTable:

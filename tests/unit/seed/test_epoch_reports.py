@@ -14,15 +14,10 @@ from seedbed.routing import ShardTable
 from seedbed.transport import StatusError, UnaryMethod
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed_seed.epoch_reports import REPORT_EPOCH
-from tests.unit.seed.desk import (
-    PATIENCE_S,
-    Desk,
-    ScriptedCall,
-    ScriptedWorker,
-    SeedNetwork,
-    TroubledStore,
-    hello,
-)
+from tests.unit.seed.declared import hello
+from tests.unit.seed.desk import Desk
+from tests.unit.seed.scripted import PATIENCE_S, ScriptedCall, ScriptedWorker, TroubledStore
+from tests.unit.seed.seed_network import SeedNetwork
 
 
 class Two:

@@ -18,7 +18,9 @@ from seedbed_seed import events as events_module
 from seedbed_seed.cluster_story import MoveStory
 from seedbed_seed.cluster_view import ViewChange
 from seedbed_seed.events import Events, OverloadStory
-from tests.unit.seed.desk import Desk, ScriptedCall, desk, hello
+from tests.unit.seed.declared import hello
+from tests.unit.seed.desk import Desk, desk
+from tests.unit.seed.scripted import ScriptedCall
 
 ALL = pb.WatchEventsRequest()
 

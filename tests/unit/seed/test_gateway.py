@@ -28,7 +28,8 @@ from seedbed.transport import (
 from seedbed_seed.edge import Edge, GatewaySettings
 from seedbed_seed.gateway import Gateway
 from tests.unit.seed.declared import declaration
-from tests.unit.seed.desk import Desk, ScriptedCall, desk
+from tests.unit.seed.desk import Desk, desk
+from tests.unit.seed.scripted import ScriptedCall
 
 FILL = "/cups.Cups/Fill"
 WATCH = "/cups.Cups/Watch"

@@ -13,15 +13,9 @@ from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_seed.evidence import Budget, Dialled, Identified, Silence
 from seedbed_seed.store import Get, Put, Snapshot
-from tests.unit.seed.desk import (
-    Desk,
-    ScriptedDialler,
-    ScriptedWorker,
-    TroubledStore,
-    desk,
-    hello,
-    resuming,
-)
+from tests.unit.seed.declared import hello, resuming
+from tests.unit.seed.desk import Desk, desk
+from tests.unit.seed.scripted import ScriptedDialler, ScriptedWorker, TroubledStore
 
 RENEWED = pb.LEASE_STATE_RENEWED
 LOST = pb.LEASE_STATE_LOST
@@ -65,6 +59,7 @@ async def test_an_ack_waits_behind_the_tables_that_a_slow_reader_has_not_taken()
     async with desk(ttl_s=4) as seed:
         worker, _ = await seed.join(hello())
         assert await worker.state() == RENEWED
+        await worker.expect("up")
         worker.read_on.clear()
         await seed.view.reached(await seed.put_table(table(1)))
         renewed = asyncio.Event()

@@ -9,7 +9,8 @@ from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_seed.outlook import lost_owners
 from tests.unit.seed.cluster import SECOND, TTL, Cluster
-from tests.unit.seed.desk import Desk, desk, hello
+from tests.unit.seed.declared import hello
+from tests.unit.seed.desk import Desk, desk
 
 
 def lost(cluster: Cluster) -> dict[str, int]:

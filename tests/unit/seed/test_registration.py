@@ -12,8 +12,9 @@ from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_seed.evidence import Identified, Silence
 from seedbed_seed.store import Put
-from tests.unit.seed.declared import Field, declaration
-from tests.unit.seed.desk import Desk, TroubledStore, desk, hello, resuming
+from tests.unit.seed.declared import Field, declaration, hello, resuming
+from tests.unit.seed.desk import Desk, desk
+from tests.unit.seed.scripted import TroubledStore
 
 RENEWED = pb.LEASE_STATE_RENEWED
 LOST = pb.LEASE_STATE_LOST

@@ -12,8 +12,9 @@ from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_seed.member_records import Joined
 from seedbed_seed.store import Compare, Get, Outcome, Put, StoreFull, Write
-from tests.unit.seed.declared import declaration
-from tests.unit.seed.desk import PATIENCE_S, Desk, TroubledStore, hello, resuming
+from tests.unit.seed.declared import declaration, hello, resuming
+from tests.unit.seed.desk import Desk
+from tests.unit.seed.scripted import PATIENCE_S, TroubledStore
 
 RENEWED = pb.LEASE_STATE_RENEWED
 

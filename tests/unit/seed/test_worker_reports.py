@@ -1,75 +1,19 @@
-"""What workers tell of themselves reaches their records, soon and not more often than it must."""
+"""What workers release and that they drain reaches their records: at once, whole, no more often."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from seedbed.errors import CallError, Reason
-from seedbed.ids import Epoch
-from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
-from seedbed_seed.records import worker_of
-from seedbed_seed.store import Compare, Get, Outcome, Put, Reading, WatchUpdate, Write
-from tests.unit.seed.desk import Desk, ScriptedWorker, TroubledStore, desk, hello, resuming
-
-MS = 1_000_000
-
-
-def list_of(shards: Iterable[int], epoch: int = 5, type_: str = "cup") -> store_pb2.ReleasedShards:
-    every = list(shards)
-    return store_pb2.ReleasedShards(type=type_, shards=every, epochs=[epoch] * len(every))
-
-
-def released(*lists: store_pb2.ReleasedShards) -> pb.WorkerMessage:
-    return pb.WorkerMessage(released=pb.Released(released=lists))
-
-
-def releases(seed: Desk) -> frozenset[Release]:
-    known = seed.view.workers.get("w1")
-    return worker_of(known.record, known.entry).released if known is not None else frozenset()
-
-
-async def until_released(seed: Desk, *shards: int) -> None:
-    wanted = {Release("cup", shard, Epoch(5)) for shard in shards}
-    await seed.until(f"{shards} are released", lambda: set(releases(seed)) == wanted)
-
-
-async def up(seed: Desk, greeting: pb.Hello | None = None) -> tuple[ScriptedWorker, pb.Welcome]:
-    """A worker that is UP, as this seed's view has it."""
-    worker, welcome = await seed.join(greeting or hello())
-    assert (await worker.ack()).state == pb.LEASE_STATE_RENEWED
-    await seed.until_status("w1", store_pb2.MEMBER_STATUS_UP)
-    return worker, welcome
-
-
-class Counted:
-    """Counts what is asked of a store, from now on."""
-
-    def __init__(self, store: TroubledStore) -> None:
-        self.reads = 0
-        self.writes = 0
-        read, write = store.read, store.write
-
-        async def reading(*gets: Get, timeout: float | None = None) -> Reading:
-            self.reads += 1
-            return await read(*gets, timeout=timeout)
-
-        async def writing(
-            *writes: Write,
-            when: Sequence[Compare] = (),
-            otherwise: Sequence[Get] = (),
-            timeout: float | None = None,
-        ) -> Outcome:
-            self.writes += 1
-            return await write(*writes, when=when, otherwise=otherwise, timeout=timeout)
-
-        store.read = reading  # type: ignore[method-assign]
-        store.write = writing  # type: ignore[method-assign]
+from seedbed_seed.store import Compare, Get, Outcome, Put, WatchUpdate
+from tests.unit.seed.declared import hello, resuming
+from tests.unit.seed.desk import desk
+from tests.unit.seed.reporting import Counted, list_of, released, until_released, up
 
 
 async def test_a_release_is_one_write_and_no_reading() -> None:
@@ -245,63 +189,3 @@ async def test_a_drain_is_written_although_the_store_was_away() -> None:
         seed.store.swallow = 4
         worker.send(pb.WorkerMessage(draining=pb.Draining()))
         await seed.until_status("w1", store_pb2.MEMBER_STATUS_DRAINING)
-
-
-def beat(worker: ScriptedWorker, rate: float, *hottest: tuple[int, float]) -> None:
-    load = store_pb2.Load(
-        calls_per_s=rate,
-        hottest=[store_pb2.ShardLoad(type="cup", shard=s, calls_per_s=r) for s, r in hottest],
-    )
-    worker.beat(load=load)
-
-
-def rate(seed: Desk) -> float:
-    known = seed.view.workers.get("w1")
-    return known.record.load.calls_per_s if known is not None else math.nan
-
-
-async def test_a_load_is_written_once_in_an_interval_and_only_if_it_differs() -> None:
-    async with desk(ttl_s=20, load_interval_ns=300 * MS) as seed:
-        worker, _ = await up(seed)
-        counted = Counted(seed.store)
-        began_ns = seed.clock.now_ns()
-        while rate(seed) == 0:
-            beat(worker, 100, (1, 60))
-            await asyncio.sleep(0.01)  # until the interval is over
-        assert counted.writes == 1
-        wrote_ns = seed.clock.now_ns()
-        assert wrote_ns - began_ns >= 250 * MS
-        while rate(seed) == 100:
-            beat(worker, 200, (1, 160))
-            await asyncio.sleep(0.01)
-        assert counted.writes == 2
-        assert seed.clock.now_ns() - wrote_ns >= 290 * MS
-        while seed.clock.now_ns() - wrote_ns < 1000 * MS:
-            beat(worker, 205, (1, 165))
-            await asyncio.sleep(0.01)
-        assert counted.writes == 2
-
-
-async def test_a_load_goes_along_with_a_release_only_when_it_is_due() -> None:
-    async with desk(ttl_s=20) as seed:
-        worker, _ = await up(seed)
-        beat(worker, 100)
-        worker.send(released(list_of([1])))
-        await until_released(seed, 1)
-        assert rate(seed) == 0
-    async with desk(ttl_s=20, load_interval_ns=1) as seed:
-        worker, _ = await up(seed)
-        counted = Counted(seed.store)
-        beat(worker, 100)
-        worker.send(released(list_of([1])))
-        await until_released(seed, 1)
-        await seed.until("the load is there", lambda: rate(seed) == 100)
-        assert counted.writes <= 2
-
-
-async def test_a_rate_that_is_none_ends_the_stream() -> None:
-    async with desk(ttl_s=20) as seed:
-        worker, _ = await up(seed)
-        beat(worker, math.nan)
-        await worker.until_ended()
-        assert isinstance(worker.error, CallError)
