@@ -6,6 +6,7 @@ import pytest
 
 from seedbed.errors import SettingsError
 from seedbed_seed.config import SeedConfig
+from seedbed_seed.core.decisions import CoordinatorSettings, RebalanceSettings
 
 
 def test_an_empty_environment_is_a_whole_configuration() -> None:
@@ -28,6 +29,28 @@ def test_types_may_be_hosted_under_roles_of_their_own() -> None:
     assert config.role_of("lamp") == "main"
     only = SeedConfig.read({"SEEDBED_SHARDING_ROLE": "thermostat=iot"})
     assert only.role_of("lamp") == "sharding"
+
+
+def test_what_the_coordinator_decides_by_are_settings() -> None:
+    environ = {
+        "SEEDBED_LEASE_TTL_S": "3",
+        "SEEDBED_MIN_WORKERS": "4",
+        "SEEDBED_EVIDENCE": "all",
+        "SEEDBED_HANDOFF_TIMEOUT_S": "1.5",
+        "SEEDBED_REBALANCE_INTERVAL_S": "0.5",
+        "SEEDBED_REBALANCE_THRESHOLD": "0.2",
+        "SEEDBED_REBALANCE_MAX_MOVES": "7",
+        "SEEDBED_REBALANCE_COOLING_S": "8",
+    }
+    assert SeedConfig.read(environ).coordinator == CoordinatorSettings(
+        ttl_ns=3_000_000_000,
+        min_workers=4,
+        evidence="all",
+        handoff_timeout_ms=1500,
+        rebalance=RebalanceSettings(
+            interval_ns=500_000_000, threshold=0.2, max_moves=7, cooling_ns=8_000_000_000
+        ),
+    )
 
 
 @pytest.mark.parametrize(

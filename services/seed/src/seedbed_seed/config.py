@@ -14,7 +14,7 @@ from seedbed.settings import NAME, NAME_RULE, Reader, bad_setting
 from seedbed.sharding import MAX_SHARDS
 from seedbed.shared_settings import max_message_bytes, parking_limits
 from seedbed.tls import TlsFiles
-from seedbed_seed.core.decisions import Evidence, RebalanceSettings
+from seedbed_seed.core.decisions import CoordinatorSettings, Evidence, RebalanceSettings
 
 MEMORY = "memory"
 """SEEDBED_ETCD's value for the store inside this process."""
@@ -63,6 +63,17 @@ class SeedConfig:
     def role_of(self, type_: str) -> str:
         """The role whose workers host this type."""
         return self.sharding_roles.get(type_, self.sharding_role)
+
+    @property
+    def coordinator(self) -> CoordinatorSettings:
+        """What of it the coordinator decides by."""
+        return CoordinatorSettings(
+            ttl_ns=self.lease_ttl_s * 1_000_000_000,
+            min_workers=self.min_workers,
+            evidence=self.evidence,
+            handoff_timeout_ms=int(self.handoff_timeout_s * 1000),
+            rebalance=self.rebalance,
+        )
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> SeedConfig:

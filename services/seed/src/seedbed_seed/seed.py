@@ -29,7 +29,6 @@ from seedbed_seed.cluster_view import ClusterView, ViewChange
 from seedbed_seed.config import SeedConfig
 from seedbed_seed.contracts import Contracts
 from seedbed_seed.core.coordinator import Coordinator
-from seedbed_seed.core.decisions import CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.edge import Edge, GatewaySettings
 from seedbed_seed.epoch_reports import EpochReports
@@ -81,7 +80,7 @@ class Seed:
         )
         keys = Keys(config.cluster)
         ttl_s, step_s = config.lease_ttl_s, config.lease_ttl_s / 8
-        coordinator = Coordinator(_coordinator_settings(config))
+        coordinator = Coordinator(config.coordinator)
         self.events = Events(clock)
         self.view = ClusterView(
             store=store,
@@ -263,16 +262,6 @@ class Seed:
             unreachable=coordinator.unreachable(),
             without_workers=coordinator.without_workers(),
         )
-
-
-def _coordinator_settings(config: SeedConfig) -> CoordinatorSettings:
-    return CoordinatorSettings(
-        ttl_ns=config.lease_ttl_s * 1_000_000_000,
-        min_workers=config.min_workers,
-        evidence=config.evidence,
-        handoff_timeout_ms=int(config.handoff_timeout_s * 1000),
-        rebalance=config.rebalance,
-    )
 
 
 def _member(config: SeedConfig) -> store_pb2.Member:
