@@ -18,11 +18,10 @@ import grpc.aio
 from seedbed.client_channel import Channel
 from seedbed.client_session import ClientSession
 from seedbed.clock import SystemClock
-from seedbed.errors import SettingsError
-from seedbed.grpc_transport import GrpcTransport, TlsFiles
+from seedbed.grpc_transport import GrpcTransport
 from seedbed.router import RouterLimits
 from seedbed.settings import Reader, addresses
-from seedbed.shared_settings import max_message_bytes, parking_limits
+from seedbed.shared_settings import max_message_bytes, parking_limits, tls_files
 
 
 class Client:
@@ -44,7 +43,7 @@ class Client:
         self._limits = RouterLimits(parking_limits(reader, minimum=1))
         self._max_message_bytes = max_message_bytes(reader)
         self._authority = reader.text("SEEDBED_AUTHORITY")
-        self._tls = None if credentials is not None else _tls(reader)
+        self._tls = None if credentials is not None else tls_files(reader)
         self._credentials = credentials
         self._group: asyncio.TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
@@ -81,12 +80,3 @@ class Client:
             self._task.cancel()
         if group is not None:
             await group.__aexit__(None, None, None)
-
-
-def _tls(reader: Reader) -> TlsFiles | None:
-    cert, key, ca = (reader.file(f"SEEDBED_TLS_{name}") for name in ("CERT", "KEY", "CA"))
-    if cert is None and key is None and ca is None:
-        return None
-    if cert is None or key is None or ca is None:
-        raise SettingsError("SEEDBED_TLS_CERT, _KEY and _CA: found some, expected all or none")
-    return TlsFiles(cert, key, ca)

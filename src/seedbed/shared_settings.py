@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from seedbed.errors import SettingsError
 from seedbed.parking import ParkingLimits
 from seedbed.settings import Reader
+from seedbed.tls import TlsFiles
 
 
 def parking_limits(reader: Reader, *, minimum: int) -> ParkingLimits:
@@ -18,3 +20,15 @@ def parking_limits(reader: Reader, *, minimum: int) -> ParkingLimits:
 def max_message_bytes(reader: Reader) -> int:
     """Of a request or a reply of an entity. Raises `SettingsError`."""
     return reader.integer("SEEDBED_MAX_MESSAGE_BYTES", minimum=1024, maximum=1 << 30)
+
+
+def tls_files(reader: Reader) -> TlsFiles | None:
+    """Our own mutual TLS, if its three files are set. Raises `SettingsError` if only some are."""
+    names = ("SEEDBED_TLS_CERT", "SEEDBED_TLS_KEY", "SEEDBED_TLS_CA")
+    cert, key, ca = files = [reader.file(name) for name in names]
+    if cert is None and key is None and ca is None:
+        return None
+    if cert is None or key is None or ca is None:
+        missing = names[files.index(None)]
+        raise SettingsError(f"{missing}: not set, expected a file, because others of TLS are set")
+    return TlsFiles(cert, key, ca)

@@ -12,7 +12,7 @@ from seedbed.service import logs
 from seedbed.service.telemetry import TelemetrySettings
 from seedbed.settings import NAME, NAME_RULE, Reader, bad_setting
 from seedbed.sharding import MAX_SHARDS
-from seedbed.shared_settings import max_message_bytes, parking_limits
+from seedbed.shared_settings import max_message_bytes, parking_limits, tls_files
 from seedbed.tls import TlsFiles
 from seedbed_seed.core.decisions import CoordinatorSettings, Evidence, RebalanceSettings
 
@@ -107,7 +107,7 @@ class SeedConfig:
             max_message_bytes=max_message_bytes(reader),
             parking=parking_limits(reader, minimum=0),
             max_connection_age_s=reader.seconds("SEEDBED_MAX_CONNECTION_AGE_S", minimum=1),
-            tls=_tls(reader),
+            tls=tls_files(reader),
             authority=reader.text("SEEDBED_AUTHORITY"),
             policy=reader.file("SEEDBED_POLICY"),
             log_level=reader.choice("SEEDBED_LOG", logs.LEVELS),
@@ -165,17 +165,6 @@ def _sharding_roles(reader: Reader) -> tuple[str, dict[str, str]]:
         else:
             role = of_type
     return role or "sharding", roles
-
-
-def _tls(reader: Reader) -> TlsFiles | None:
-    names = ("SEEDBED_TLS_CERT", "SEEDBED_TLS_KEY", "SEEDBED_TLS_CA")
-    cert, key, ca = (reader.file(name) for name in names)
-    if cert is None and key is None and ca is None:
-        return None
-    if cert is None or key is None or ca is None:
-        missing = next(name for name in names if reader.file(name) is None)
-        raise SettingsError(f"{missing}: not set, expected a file, because others of TLS are set")
-    return TlsFiles(cert, key, ca)
 
 
 def _both(reader: Reader, one: str, other: str) -> None:

@@ -11,7 +11,7 @@ from seedbed.parking import ParkingLimits
 from seedbed.service import logs
 from seedbed.service.telemetry import TelemetrySettings
 from seedbed.settings import Reader, Secret, bad_setting
-from seedbed.shared_settings import max_message_bytes, parking_limits
+from seedbed.shared_settings import max_message_bytes, parking_limits, tls_files
 from seedbed.tls import TlsFiles
 
 JOURNAL_FORMS = "sqlite:///FILE, postgresql://… or none"
@@ -105,7 +105,7 @@ class WorkerConfig:
             trust_xfcc=reader.boolean("SEEDBED_TRUST_XFCC"),
             seed_principals=reader.words("SEEDBED_SEED_PRINCIPALS"),
             policy=reader.file("SEEDBED_POLICY"),
-            tls=_tls(reader),
+            tls=tls_files(reader),
             authority=reader.text("SEEDBED_AUTHORITY"),
             log_level=reader.choice("SEEDBED_LOG", logs.LEVELS),
             telemetry=TelemetrySettings.read(environ),
@@ -140,14 +140,3 @@ def _journal_keep(reader: Reader) -> int | None:
     if reader.text("SEEDBED_JOURNAL_KEEP").lower() == "all":
         return None
     return reader.integer("SEEDBED_JOURNAL_KEEP", minimum=0)
-
-
-def _tls(reader: Reader) -> TlsFiles | None:
-    names = ("SEEDBED_TLS_CERT", "SEEDBED_TLS_KEY", "SEEDBED_TLS_CA")
-    cert, key, ca = (reader.file(name) for name in names)
-    if cert is None and key is None and ca is None:
-        return None
-    if cert is None or key is None or ca is None:
-        missing = next(n for n, path in zip(names, (cert, key, ca), strict=True) if path is None)
-        raise SettingsError(f"{missing}: not set, expected a file, since others of it are set")
-    return TlsFiles(cert, key, ca)
