@@ -15,9 +15,8 @@ from seedbed.v1 import admin_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_seed.leader_verbs import FORWARDED_KEY
 from tests.unit.seed.declared import hello
-from tests.unit.seed.desk import Desk, desk
-from tests.unit.seed.scripted import ScriptedCall, TroubledStore
-from tests.unit.seed.seed_network import SeedNetwork
+from tests.unit.seed.desk import Desk, desk, two_desks
+from tests.unit.seed.scripted import ScriptedCall
 
 
 async def ask(seed: Desk, verb: str, request: Message, *, forwarded: bool = False) -> bytes:
@@ -55,18 +54,10 @@ async def two_workers() -> AsyncGenerator[Desk, None]:
         yield seed
 
 
-# Moves.
-
-
 @asynccontextmanager
 async def two_seeds() -> AsyncGenerator[tuple[Desk, Desk], None]:
-    network = SeedNetwork()
-    async with TroubledStore() as store:
-        leader = Desk(store, node="s1", ttl_s=3, network=network)
-        other = Desk(store, node="s2", ttl_s=3, network=network)
-        async with other.open(), leader.open(driving=True):
-            await other.until("a leader", lambda: other.view.leader() == "s1")
-            async with asyncio.timeout(5):
-                while not leader.driver.leading:
-                    await asyncio.sleep(0.01)
-            yield leader, other
+    async with two_desks() as (leader, other, _):
+        async with asyncio.timeout(5):
+            while not leader.driver.leading:
+                await asyncio.sleep(0.01)
+        yield leader, other

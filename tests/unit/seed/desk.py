@@ -270,3 +270,15 @@ async def desk(
         one = Desk(store, ttl_s=ttl_s, evidence=evidence, load_interval_ns=load_interval_ns)
         async with one.open(driving=driving):
             yield one
+
+
+@asynccontextmanager
+async def two_desks() -> AsyncGenerator[tuple[Desk, Desk, SeedNetwork]]:
+    """A seed that leads, another one that knows it, and how they reach each other."""
+    network = SeedNetwork()
+    async with TroubledStore() as store:
+        leader = Desk(store, node="s1", ttl_s=3, network=network)
+        other = Desk(store, node="s2", ttl_s=3, network=network)
+        async with other.open(), leader.open(driving=True):
+            await other.until("a leader", lambda: other.view.leader() == "s1")
+            yield leader, other, network

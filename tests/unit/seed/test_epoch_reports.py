@@ -15,8 +15,8 @@ from seedbed.transport import StatusError, UnaryMethod
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed_seed.epoch_reports import REPORT_EPOCH
 from tests.unit.seed.declared import hello
-from tests.unit.seed.desk import Desk
-from tests.unit.seed.scripted import PATIENCE_S, ScriptedCall, ScriptedWorker, TroubledStore
+from tests.unit.seed.desk import Desk, two_desks
+from tests.unit.seed.scripted import PATIENCE_S, ScriptedCall, ScriptedWorker
 from tests.unit.seed.seed_network import SeedNetwork
 
 
@@ -52,13 +52,8 @@ class Two:
 
 @asynccontextmanager
 async def two_seeds() -> AsyncGenerator[Two, None]:
-    network = SeedNetwork()
-    async with TroubledStore() as store:
-        leader = Desk(store, node="s1", ttl_s=3, network=network)
-        other = Desk(store, node="s2", ttl_s=3, network=network)
-        async with other.open(), leader.open(driving=True):
-            await other.until("a leader", lambda: other.view.leader() == "s1")
-            yield Two(network, leader, other)
+    async with two_desks() as (leader, other, network):
+        yield Two(network, leader, other)
 
 
 def above(table: ShardTable) -> pb.EpochSeen:

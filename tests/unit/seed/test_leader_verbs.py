@@ -8,9 +8,7 @@ from seedbed.errors import CallError, Reason
 from seedbed.transport import StatusError
 from seedbed.v1 import admin_pb2 as pb
 from tests.unit.seed.asking_admin import ask, plan, refusal, two_seeds, two_workers, up
-from tests.unit.seed.desk import Desk, desk
-from tests.unit.seed.scripted import TroubledStore
-from tests.unit.seed.seed_network import SeedNetwork
+from tests.unit.seed.desk import desk, two_desks
 
 
 @pytest.mark.parametrize("through", [0, 1], ids=["leader", "other"])
@@ -52,17 +50,12 @@ async def test_without_a_leader_or_a_way_to_it_a_move_may_be_asked_again() -> No
         with pytest.raises(CallError, match="no seed leads now") as raised:
             await ask(seed, "Rebalance", pb.RebalanceRequest())
         assert raised.value.reason is Reason.SEED_NOT_READY
-    network = SeedNetwork()
-    async with TroubledStore() as store:
-        leader = Desk(store, node="s1", ttl_s=3, network=network)
-        other = Desk(store, node="s2", ttl_s=3, network=network)
-        async with other.open(), leader.open(driving=True):
-            await other.until("a leader", lambda: other.view.leader() == "s1")
-            await other.until("its address", lambda: bool(other.view.leader_address()))
-            network.down = True
-            with pytest.raises(CallError, match="s1, which leads, is not reached") as raised:
-                await ask(other, "Rebalance", pb.RebalanceRequest())
-            assert raised.value.reason is Reason.SEED_NOT_READY
+    async with two_desks() as (_, other, network):
+        await other.until("its address", lambda: bool(other.view.leader_address()))
+        network.down = True
+        with pytest.raises(CallError, match="s1, which leads, is not reached") as raised:
+            await ask(other, "Rebalance", pb.RebalanceRequest())
+        assert raised.value.reason is Reason.SEED_NOT_READY
 
 
 async def test_a_rebalance_is_planned_and_then_applied_as_planned() -> None:
