@@ -51,12 +51,13 @@ async def restart(running: Cluster, seed: Node) -> None:
     began = now()
     seed.terminate()
     if leads:
-        await running.until(
+        handed_over = await running.until(
             "another seed leads",
             lambda seen: seen.coordinator not in ("", seed.name),
             within=1.0,
             seed=other,
         )
+        assert seed.name in handed_over.members, "led on until its lease ended"
         print(f"{seed.name} led; the next leads after {now() - began:.2f} s")
     assert await seed.exit_code(EXIT_S) == 0
     print(f"{seed.name} stopped within {now() - began:.2f} s")
