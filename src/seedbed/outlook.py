@@ -1,7 +1,8 @@
 """When the shards of lost owners will be another's, as a seed has told it.
 
 For routers outside a seed: a call that cannot wait so long is answered at once. What was told is
-replaced with each update; a time that has passed says nothing.
+replaced with each update; a time that has passed says nothing, and neither does an owner that was
+lost just now.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from seedbed.v1 import cluster_pb2
 _NS: Final = 1e9
 _NS_PER_MS: Final = 1_000_000
 
+RESUME_NS: Final = 500_000_000
+"""A worker whose stream has ended, and whose lease has not, is expected back for this long: it goes
+on with the same shards by another seed, and calls that come meanwhile need only wait."""
+
 
 class ToldOutlook:
     """A router's `Outlook`, for the shards of this table."""
@@ -25,6 +30,7 @@ class ToldOutlook:
         self._table = table
         self._clock = clock
         self._at_ns: dict[Incarnation, int] = {}
+        self._since_ns: dict[Incarnation, int] = {}
 
     def told(self, lost: Iterable[cluster_pb2.Lost]) -> None:
         """Take over the whole list of an update that has just come."""
@@ -32,6 +38,7 @@ class ToldOutlook:
         self._at_ns = {
             Incarnation(one.incarnation): now_ns + one.available_in_ms * _NS_PER_MS for one in lost
         }
+        self._since_ns = {one: self._since_ns.get(one, now_ns) for one in self._at_ns}
 
     def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002  the port's name
         """Seconds from now until the shard may have another owner; None if nobody knows."""
@@ -40,6 +47,8 @@ class ToldOutlook:
         place = self._table.place(type, shard)
         if place is None or place.owner is None:
             return None
-        at_ns = self._at_ns.get(place.owner.incarnation, 0)
-        left_ns = at_ns - self._clock.now_ns()
-        return left_ns / _NS if left_ns > 0 else None
+        owner, now_ns = place.owner.incarnation, self._clock.now_ns()
+        left_ns = self._at_ns.get(owner, 0) - now_ns
+        if left_ns <= 0 or now_ns - self._since_ns[owner] < RESUME_NS:
+            return None
+        return left_ns / _NS

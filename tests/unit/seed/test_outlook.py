@@ -5,12 +5,26 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from seedbed.outlook import RESUME_NS
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
-from seedbed_seed.outlook import lost_owners
+from seedbed_seed.outlook import ShardOutlook, lost_owners
 from tests.unit.seed.cluster import SECOND, TTL, Cluster
 from tests.unit.seed.declared import hello
 from tests.unit.seed.desk import Desk, desk
+
+
+class _ClockOf:
+    """The cluster's time."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def now_ns(self) -> int:
+        return self._cluster.now_ns
+
+    def wall_ms(self) -> int:
+        return 0
 
 
 def lost(cluster: Cluster) -> dict[str, int]:
@@ -55,6 +69,20 @@ def test_the_type_that_may_move_first_decides() -> None:
     c.change(c.workers["a"], silent_age_ns=SECOND)
     assert c.core.movable_at_ns("t", c.owners().index("a.1"), c.now_ns) == c.now_ns + 4 * SECOND
     assert lost(c) == {}
+
+
+def test_calls_wait_for_an_owner_that_was_marked_silent_just_now() -> None:
+    c = Cluster().placed("a", "b")
+    shard = c.owners().index("a.1")
+    outlook = ShardOutlook(c.core, _ClockOf(c))
+    marked = c.change(c.workers["a"], silent_age_ns=0)
+    assert outlook.available_in_s("t", shard) is None
+    c.wait(RESUME_NS)
+    assert outlook.available_in_s("t", shard) == (TTL - RESUME_NS) / 1e9
+    c.change(marked, silent_age_ns=None, stream_id="resumed")
+    assert outlook.available_in_s("t", shard) is None
+    c.lose("a")
+    assert outlook.available_in_s("t", shard) == TTL / 1e9, "who is gone does not resume"
 
 
 def snapshot(seed: Desk) -> pb.RouteUpdate:

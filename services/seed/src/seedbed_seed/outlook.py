@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from seedbed.clock import Clock
 from seedbed.ids import Incarnation
+from seedbed.outlook import RESUME_NS
 from seedbed.routing import ShardTable
 from seedbed_seed.core.coordinator import Coordinator
 
@@ -25,6 +26,9 @@ class ShardOutlook:
     def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002  the port's name
         """Seconds from now; None if nobody knows."""
         now_ns = self._clock.now_ns()
+        marked_ns = self._coordinator.marked_ns(type, shard)
+        if marked_ns is not None and now_ns - marked_ns < RESUME_NS:
+            return None
         at_ns = self._coordinator.movable_at_ns(type, shard, now_ns)
         return None if at_ns is None else max(0.0, (at_ns - now_ns) / 1e9)
 

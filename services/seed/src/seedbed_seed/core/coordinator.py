@@ -145,6 +145,11 @@ class Coordinator:
         """
         return rehoming.movable_at_ns(self._reading, self._candidates(now_ns), type_, shard)
 
+    def marked_ns(self, type_: str, shard: int) -> int | None:
+        """When a shard's owner, which is a member still, was seen marked silent."""
+        owner = self._reading.owner(type_, shard)
+        return self._reading.roster.marked_ns(owner.incarnation) if owner is not None else None
+
     def unreachable(self) -> frozenset[Incarnation]:
         """Owners that are marked silent, or gone."""
         reading = self._reading

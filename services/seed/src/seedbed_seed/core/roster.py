@@ -33,6 +33,7 @@ _KEPT_NS = 60_000_000_000
 class _Mark:
     stream_id: str
     age_ns: int
+    seen_ns: int
     ends_ns: int
 
 
@@ -155,6 +156,11 @@ class Roster:
         """Does it serve, and is it not marked silent?"""
         return incarnation in self._serving and incarnation not in self._marks
 
+    def marked_ns(self, incarnation: Incarnation) -> int | None:
+        """When a serving worker was seen marked silent; None if it is not."""
+        mark = self._marks.get(incarnation)
+        return mark.seen_ns if mark is not None else None
+
     def joined_ns(self, incarnation: Incarnation) -> int:
         """When a serving worker was first seen, or first seen UP."""
         return self._joined[incarnation]
@@ -188,7 +194,7 @@ class Roster:
             worker.silent_age_ns,
         ):
             ends_ns = now_ns + max(0, worker.ttl_ns - worker.silent_age_ns)
-            mark = _Mark(worker.stream_id, worker.silent_age_ns, ends_ns)
+            mark = _Mark(worker.stream_id, worker.silent_age_ns, now_ns, ends_ns)
             self._marks[worker.incarnation] = mark
 
     def _prove(self, incarnation: Incarnation, node_id: NodeId, now_ns: int) -> None:
