@@ -1,0 +1,160 @@
+"""The journal: what entities keep, and the fence that lets only a shard's owner write it.
+
+Theory. Whoever takes a shard over writes its fence first, and then reads: what it has not read,
+nobody can add any more. A fence is an epoch and the id of a writer. The epoch is the shard's, given
+with the ownership; the writer's id is made anew each time that an owner fences. `append` checks the
+fences of its shards in the same transaction in which it writes, with the fence rows locked, so an
+append is before a `take` or is refused. An owner that does not know what became of an append fences
+itself (`take` with the same epoch and a new writer id) before it reads: else the append might still
+come. Each shard counts its records: their offsets have no gaps, and are in the order of the commits.
+
+A record is one turn's change of one entity, with the outcome of the call that made it. An entity's
+records have the numbers 1, 2, 3 …, its `seq`, which never falls, not even when it is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple, Protocol, TypeAlias
+from uuid import UUID
+
+from seedbed.errors import SeedbedError
+
+
+class JournalError(SeedbedError):
+    """The journal did not do what it was asked. The text says why, without any secret."""
+
+
+class Unavailable(JournalError):
+    """It does not answer, or refuses for a passing reason (disk full, too many connections):
+    nothing of what was asked was done, and the same may be asked again."""
+
+
+class InDoubt(JournalError):
+    """The connection was lost, or the limit passed, while it was asked: it may have been done or
+    not, or be done yet. Fence, then read."""
+
+
+class Superseded(JournalError):
+    """The shard has been taken under a higher epoch."""
+
+    def __init__(self, type_: str, shard: int, epoch: int) -> None:
+        super().__init__(f"shard {shard} of {type_} was taken under epoch {epoch}")
+        self.epoch = epoch
+
+
+class WrongJournal(JournalError):
+    """It is another cluster's, or was made for other numbers of shards, or by another release."""
+
+
+class Fence(NamedTuple):
+    """What an owner writes under."""
+
+    epoch: int
+    writer: UUID
+
+
+class Kind(IntEnum):
+    """What a record says of its entity. The numbers are stored."""
+
+    STATE = 1
+    """`data` is its state from now on."""
+    EVENTS = 2
+    """`data` is what happened to it."""
+    DELETED = 3
+    """It is as fresh from now on; `data` is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One change of one entity. Times are wall clock, in ms since 1970."""
+
+    key: str
+    seq: int
+    kind: Kind
+    data: bytes
+    time_ms: int
+    request_id: str = ""
+    """Unique among the entity's records, or empty."""
+    outcome: bytes = b""
+    """What the call was answered."""
+    keep_until_ms: int = 0
+    """Until then a repeat of the request may come."""
+
+
+class Group(NamedTuple):
+    """Records of one shard, in the order of their commits."""
+
+    type: str
+    shard: int
+    fence: Fence
+    records: Sequence[Record]
+
+
+ShardKey: TypeAlias = tuple[str, int]
+"""Type and number."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is kept of an entity: make its state from `state` and then `events`, in order."""
+
+    seq: int
+    exists: bool
+    """Its last record is not DELETED."""
+    state: bytes | None = None
+    """Of the last STATE record or snapshot; None: fresh."""
+    events: tuple[bytes, ...] = ()
+    """`data` of the EVENTS records after it, and after the last DELETED one."""
+
+
+class Whose(NamedTuple):
+    """Whose journal it is. `timeline` is new each time that a journal is made."""
+
+    journal_id: str
+    timeline: str
+    cluster: str
+    cluster_uid: str
+    """Empty as long as no cluster has bound it."""
+
+
+class Journal(Protocol):
+    """One store, used from one event loop.
+
+    All methods raise `JournalError`: `Unavailable` when nothing was done, `InDoubt` when that is not
+    known. None of them may be cancelled while it writes: it then ends in its own time, and whoever
+    has cancelled it knows nothing of its end.
+    """
+
+    async def open(self, cluster: str, shard_counts: Mapping[str, int]) -> Whose:
+        """Connect, see that the schema is this release's, and enter the types that are not there.
+
+        A journal that is empty becomes this cluster's. Raises `WrongJournal`.
+        """
+        ...
+
+    async def bind(self, cluster_uid: str) -> None:
+        """Make it this incarnation of the cluster's, if it is nobody's yet. Raises `WrongJournal`."""
+        ...
+
+    async def take(self, type_: str, shard: int, fence: Fence) -> None:
+        """From now on only what comes under this fence is written. Raises `Superseded`."""
+        ...
+
+    async def append(self, groups: Sequence[Group]) -> Collection[ShardKey]:
+        """Write all records of each shard whose fence is as its group says; returns these shards.
+
+        When it returns they are durable. A shard that is not among them was taken meanwhile, and
+        nothing of it is written. Each shard is in one group at most.
+        """
+        ...
+
+    async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
+        """What is kept of these entities; those of whom nothing was ever kept are not in it."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for what is being written, then let go of everything. Does not raise."""
+        ...
