@@ -128,10 +128,18 @@ class Journal(Protocol):
     has cancelled it knows nothing of its end.
     """
 
-    async def open(self, cluster: str, shard_counts: Mapping[str, int]) -> Whose:
-        """Connect, see that the schema is this release's, and enter the types that are not there.
+    async def open(self, cluster: str) -> Whose:
+        """Connect, and see that the schema is this release's.
 
         A journal that is empty becomes this cluster's. Raises `WrongJournal`.
+        """
+        ...
+
+    async def enter(self, shard_counts: Mapping[str, int]) -> None:
+        """These types have so many shards: enter those that are not there yet.
+
+        Before anything of a type is asked for. Raises `WrongJournal`, and enters nothing, if one has
+        another number there.
         """
         ...
 
