@@ -4,9 +4,10 @@ Theory. Whoever takes a shard over writes its fence first, and then reads: what 
 nobody can add any more. A fence is an epoch and the id of a writer. The epoch is the shard's, given
 with the ownership; the writer's id is made anew each time that an owner fences. `append` checks the
 fences of its shards in the same transaction in which it writes, with the fence rows locked, so an
-append is before a `take` or is refused. An owner that does not know what became of an append fences
-itself (`take` with the same epoch and a new writer id) before it reads: else the append might still
-come. Each shard counts its records: their offsets have no gaps, and are in the order of the commits.
+append is before a `take` or is refused. An owner that does not know what became of an append
+fences itself (`take` with the same epoch and a new writer id) before it reads: else the append
+might still come. Each shard counts its records: their offsets have no gaps, and are in the order of
+the commits.
 
 A record is one turn's change of one entity, with the outcome of the call that made it. An entity's
 records have the numbers 1, 2, 3 …, its `seq`, which never falls, not even when it is deleted.
@@ -43,6 +44,11 @@ class Superseded(JournalError):
     def __init__(self, type_: str, shard: int, epoch: int) -> None:
         super().__init__(f"shard {shard} of {type_} was taken under epoch {epoch}")
         self.epoch = epoch
+
+
+class Clash(JournalError):
+    """A record's number or request id is in the journal already: its owner does not know what is
+    there. Nothing of what was asked was done, for any shard."""
 
 
 class WrongJournal(JournalError):
@@ -84,6 +90,16 @@ class Record:
     """Until then a repeat of the request may come."""
 
 
+class Written(NamedTuple):
+    """A record at its place in the log of its shard."""
+
+    off: int
+    """1, 2, 3 …: no gaps, in the order of the commits."""
+    epoch: int
+    """Of the owner that wrote it."""
+    record: Record
+
+
 class Group(NamedTuple):
     """Records of one shard, in the order of their commits."""
 
@@ -123,9 +139,9 @@ class Whose(NamedTuple):
 class Journal(Protocol):
     """One store, used from one event loop.
 
-    All methods raise `JournalError`: `Unavailable` when nothing was done, `InDoubt` when that is not
-    known. None of them may be cancelled while it writes: it then ends in its own time, and whoever
-    has cancelled it knows nothing of its end.
+    All methods raise `JournalError`: `Unavailable` when nothing was done, `InDoubt` when that is
+    not known. None of them may be cancelled while it writes: it then ends in its own time, and
+    whoever has cancelled it knows nothing of its end.
     """
 
     async def open(self, cluster: str) -> Whose:
@@ -138,13 +154,16 @@ class Journal(Protocol):
     async def enter(self, shard_counts: Mapping[str, int]) -> None:
         """These types have so many shards: enter those that are not there yet.
 
-        Before anything of a type is asked for. Raises `WrongJournal`, and enters nothing, if one has
-        another number there.
+        Before anything of a type is asked for. Raises `WrongJournal`, and enters nothing, if one
+        has another number there.
         """
         ...
 
     async def bind(self, cluster_uid: str) -> None:
-        """Make it this incarnation of the cluster's, if it is nobody's yet. Raises `WrongJournal`."""
+        """Make it this incarnation of the cluster's, if it is nobody's yet.
+
+        Raises `WrongJournal`.
+        """
         ...
 
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
@@ -155,12 +174,16 @@ class Journal(Protocol):
         """Write all records of each shard whose fence is as its group says; returns these shards.
 
         When it returns they are durable. A shard that is not among them was taken meanwhile, and
-        nothing of it is written. Each shard is in one group at most.
+        nothing of it is written. Each shard is in one group at most. Raises `Clash`.
         """
         ...
 
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """What is kept of these entities; those of whom nothing was ever kept are not in it."""
+        ...
+
+    async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
+        """The first `limit` records behind the offset `after`; 0: from the start."""
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,129 @@
+"""The journal in one process's memory: for tests, and for entities under test."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
+from seedbed_worker.journal.histories import history
+from seedbed_worker.journal.port import (
+    Clash,
+    Fence,
+    Group,
+    History,
+    Record,
+    ShardKey,
+    Superseded,
+    Unavailable,
+    Whose,
+    Written,
+)
+
+
+@dataclass(slots=True)
+class _Shard:
+    fence: Fence | None = None
+    log: list[Written] = field(default_factory=list[Written])
+    records: defaultdict[str, list[Record]] = field(
+        default_factory=lambda: defaultdict[str, list[Record]](list)
+    )
+    """Of each entity, by their numbers."""
+    taken: set[tuple[str, int | str]] = field(default_factory=set[tuple[str, int | str]])
+    """Keys with each number and each request id that is there."""
+
+    def write(self, record: Record, epoch: int) -> None:
+        self.log.append(Written(len(self.log) + 1, epoch, record))
+        insort(self.records[record.key], record, key=lambda one: one.seq)
+        self.taken |= _names(record)
+
+    def check(self, records: Sequence[Record]) -> None:
+        names = [name for record in records for name in _names(record)]
+        if len(set(names)) < len(names) or not self.taken.isdisjoint(names):
+            raise Clash
+
+
+class Memory:
+    """What is kept: the store of all `MemoryJournal`s of a cluster."""
+
+    def __init__(self) -> None:
+        self.whose = new_journal("")
+        self.shard_counts: dict[str, int] = {}
+        self.shards: defaultdict[ShardKey, _Shard] = defaultdict(_Shard)
+
+
+class MemoryJournal:
+    """A `Journal`. It is never in doubt, and unavailable only while it is not open."""
+
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
+        self._open = False
+
+    async def open(self, cluster: str) -> Whose:
+        """See `Journal`."""
+        if not self._memory.whose.cluster:
+            self._memory.whose = self._memory.whose._replace(cluster=cluster)
+        check_cluster(self._memory.whose, cluster)
+        self._open = True
+        return self._memory.whose
+
+    async def enter(self, shard_counts: Mapping[str, int]) -> None:
+        """See `Journal`."""
+        memory = self._opened()
+        check_counts(memory.shard_counts, shard_counts)
+        memory.shard_counts |= shard_counts
+
+    async def bind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+        memory = self._opened()
+        check_uid(memory.whose, cluster_uid)
+        memory.whose = memory.whose._replace(cluster_uid=cluster_uid)
+
+    async def take(self, type_: str, shard: int, fence: Fence) -> None:
+        """See `Journal`."""
+        taken = self._opened().shards[type_, shard]
+        if taken.fence is not None and taken.fence.epoch > fence.epoch:
+            raise Superseded(type_, shard, taken.fence.epoch)
+        taken.fence = fence
+
+    async def append(self, groups: Sequence[Group]) -> Collection[ShardKey]:
+        """See `Journal`."""
+        shards = self._opened().shards
+        owned = [group for group in groups if shards[group.type, group.shard].fence == group.fence]
+        for group in owned:
+            shards[group.type, group.shard].check(group.records)
+        for group in owned:
+            for record in group.records:
+                shards[group.type, group.shard].write(record, group.fence.epoch)
+        return {(group.type, group.shard) for group in owned}
+
+    async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
+        """See `Journal`."""
+        records = self._opened().shards[type_, shard].records
+        histories: dict[str, History] = {}
+        for key in keys:
+            newest_first = reversed(records.get(key, ()))
+            found = history((one.seq, one.kind, one.data) for one in newest_first)
+            if found is not None:
+                histories[key] = found
+        return histories
+
+    async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
+        """See `Journal`."""
+        return self._opened().shards[type_, shard].log[after : after + limit]
+
+    async def close(self) -> None:
+        """See `Journal`."""
+        self._open = False
+
+    def _opened(self) -> Memory:
+        if not self._open:
+            raise Unavailable("the journal is not open")
+        return self._memory
+
+
+def _names(record: Record) -> set[tuple[str, int | str]]:
+    number: set[tuple[str, int | str]] = {(record.key, record.seq)}
+    return number | {(record.key, record.request_id)} if record.request_id else number

@@ -1,0 +1,201 @@
+"""The journal in a SQLite file, which the processes of one machine share.
+
+SQLite lets one transaction write at a time, and `BEGIN IMMEDIATE` waits for that: so a transaction
+that has seen a fence writes before anybody can change it. The file must be on a disk of this
+machine: over a network its locks hold nobody off.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from pathlib import Path
+
+from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
+from seedbed_worker.journal.histories import history
+from seedbed_worker.journal.port import (
+    Fence,
+    Group,
+    History,
+    Kind,
+    Record,
+    ShardKey,
+    Superseded,
+    Whose,
+    Written,
+)
+from seedbed_worker.journal.sqlite_schema import migrate
+from seedbed_worker.journal.sqlite_thread import SqliteThread, reading, writing
+
+LOCK_WAIT_S = 5.0
+"""How long a transaction waits for those of other processes, before it is `Unavailable`."""
+
+FENCED = """
+SELECT last_off FROM fence WHERE type = ? AND shard = ? AND epoch = ? AND writer = ?
+"""
+_TAKE = """
+INSERT INTO fence (type, shard, epoch, writer) VALUES (?, ?, ?, ?)
+ON CONFLICT (type, shard) DO UPDATE SET epoch = excluded.epoch, writer = excluded.writer
+"""
+_INSERT = """
+INSERT INTO journal (type, shard, off, epoch, key, seq, kind, data,
+  request_id, outcome, keep_until_ms, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_NEWEST_FIRST = """
+SELECT seq, kind, data FROM journal WHERE type = ? AND shard = ? AND key = ? ORDER BY seq DESC
+"""
+_SNAPSHOT = "SELECT seq, data FROM snapshot WHERE type = ? AND shard = ? AND key = ?"
+_TAIL = """
+SELECT off, epoch, key, seq, kind, data, time_ms, ifnull(request_id, ''), outcome, keep_until_ms
+FROM journal WHERE type = ? AND shard = ? AND off > ? ORDER BY off LIMIT ?
+"""
+
+
+class SqliteJournal:
+    """A `Journal`. It writes on one thread and reads on another, so that no read waits for a write.
+
+    `open` makes the file if it is not there, but not its folder. `lock_wait_s` is in seconds.
+    """
+
+    def __init__(self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
+        self._writer = SqliteThread(path, lock_wait_s=lock_wait_s)
+        self._reader = SqliteThread(path, lock_wait_s=lock_wait_s)
+        self._types: dict[str, int] = {}
+        self._closing: Sequence[Awaitable[None]] | None = None
+
+    async def open(self, cluster: str) -> Whose:
+        """See `Journal`. An older schema is made this release's."""
+
+        def opened(connection: sqlite3.Connection) -> Whose:
+            with writing(connection):
+                migrate(connection)
+                connection.execute(
+                    "INSERT OR IGNORE INTO meta VALUES (1, ?, ?, ?, ?)", new_journal(cluster)
+                )
+                whose = _whose(connection)
+                check_cluster(whose, cluster)
+                return whose
+
+        return await self._writer.run(opened)
+
+    async def enter(self, shard_counts: Mapping[str, int]) -> None:
+        """See `Journal`."""
+
+        def entered(connection: sqlite3.Connection) -> dict[str, int]:
+            with writing(connection):
+                stored = connection.execute("SELECT name, shard_count FROM entity_type")
+                check_counts(dict(stored), shard_counts)
+                connection.executemany(
+                    "INSERT OR IGNORE INTO entity_type (name, shard_count) VALUES (?, ?)",
+                    shard_counts.items(),
+                )
+                return dict(connection.execute("SELECT name, id FROM entity_type"))
+
+        self._types = await self._writer.run(entered)
+
+    async def bind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+
+        def bind(connection: sqlite3.Connection) -> None:
+            with writing(connection):
+                check_uid(_whose(connection), cluster_uid)
+                connection.execute("UPDATE meta SET cluster_uid = ?", (cluster_uid,))
+
+        await self._writer.run(bind)
+
+    async def take(self, type_: str, shard: int, fence: Fence) -> None:
+        """See `Journal`."""
+        place = (self._types[type_], shard)
+
+        def take(connection: sqlite3.Connection) -> None:
+            with writing(connection):
+                found = connection.execute(
+                    "SELECT epoch FROM fence WHERE type = ? AND shard = ?", place
+                ).fetchone()
+                if found is not None and found[0] > fence.epoch:
+                    raise Superseded(type_, shard, found[0])
+                connection.execute(_TAKE, (*place, fence.epoch, fence.writer.bytes))
+
+        await self._writer.run(take)
+
+    async def append(self, groups: Sequence[Group]) -> Collection[ShardKey]:
+        """See `Journal`."""
+        placed = [(self._types[group.type], group) for group in groups]
+
+        def append(connection: sqlite3.Connection) -> set[ShardKey]:
+            with writing(connection):
+                return {
+                    (group.type, group.shard)
+                    for type_id, group in placed
+                    if _write(connection, type_id, group)
+                }
+
+        return await self._writer.run(append)
+
+    async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
+        """See `Journal`."""
+        type_id = self._types[type_]
+
+        def load(connection: sqlite3.Connection) -> dict[str, History]:
+            histories: dict[str, History] = {}
+            with reading(connection):
+                for key in keys:
+                    entity = (type_id, shard, key)
+                    snapshot = connection.execute(_SNAPSHOT, entity).fetchone()
+                    found = history(connection.execute(_NEWEST_FIRST, entity), snapshot)
+                    if found is not None:
+                        histories[key] = found
+            return histories
+
+        return await self._reader.run(load)
+
+    async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, after, limit)
+
+        def tail(connection: sqlite3.Connection) -> list[Written]:
+            return [
+                Written(off, epoch, Record(key, seq, Kind(kind), *rest))
+                for off, epoch, key, seq, kind, *rest in connection.execute(_TAIL, asked)
+            ]
+
+        return await self._reader.run(tail)
+
+    async def close(self) -> None:
+        """See `Journal`."""
+        if self._closing is None:
+            self._closing = (self._reader.close(), self._writer.close())
+        for closed in self._closing:
+            await closed
+
+
+def _whose(connection: sqlite3.Connection) -> Whose:
+    columns = "journal_id, timeline, cluster, cluster_uid"
+    return Whose(*connection.execute(f"SELECT {columns} FROM meta").fetchone())
+
+
+def _write(connection: sqlite3.Connection, type_id: int, group: Group) -> bool:
+    """Write a group if its fence is the shard's."""
+    epoch, writer = group.fence
+    fence = (type_id, group.shard, epoch, writer.bytes)
+    found = connection.execute(FENCED, fence).fetchone()
+    if found is None:
+        return False
+    off: int = found[0]
+    connection.executemany(
+        _INSERT,
+        [
+            (
+                *(type_id, group.shard, off + place, epoch),
+                *(record.key, record.seq, record.kind, record.data),
+                *(record.request_id or None, record.outcome),
+                *(record.keep_until_ms, record.time_ms),
+            )
+            for place, record in enumerate(group.records, start=1)
+        ],
+    )
+    connection.execute(
+        "UPDATE fence SET last_off = ? WHERE type = ? AND shard = ?",
+        (off + len(group.records), type_id, group.shard),
+    )
+    return True
