@@ -46,7 +46,7 @@ class Commits:
     def __init__(self, hosted: HostedClass, store: EntityStore) -> None:
         self._hosted = hosted
         self._type = hosted.contract.type
-        self._store = store if hosted.declared_durable else None
+        self._store = store if hosted.durable else None
         if self._store is not None:
             self._codec = codec_of(hosted.state)
             self._fresh = _mark(self._codec.encode(hosted.state()))
