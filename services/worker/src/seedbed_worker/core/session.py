@@ -24,6 +24,7 @@ from enum import Enum
 from typing import assert_never
 
 from seedbed.ids import Incarnation
+from seedbed.lease_state import LeaseState
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.lease import Lease
@@ -182,7 +183,7 @@ class SessionCore:
                 self._close(stream, reason)
                 self._candidate = None
                 self._refused(stream, reason, text, retry_after_ns, now)
-            case msg.Acked(state=msg.LeaseState.LOST) if stream.hello.resume is not None:
+            case msg.Acked(state=LeaseState.LOST) if stream.hello.resume is not None:
                 self._over(f"{stream.address} says that the lease is lost", now)
             case msg.GoElsewhere():
                 self._candidate_failed("the seed is going away", now)
@@ -264,22 +265,22 @@ class SessionCore:
     def _acked(self, stream: Stream, ack: msg.Acked, now: int) -> None:
         stream.answered(ack.seq)
         self._skew(ack.skew_ms)
-        stream.unknown = ack.state is msg.LeaseState.UNKNOWN
+        stream.unknown = ack.state is LeaseState.UNKNOWN
         lease = self.lease
         if self.phase is not Phase.HOLDING or lease is None:
-            if ack.state is msg.LeaseState.LOST and self.phase is Phase.LEAVING:
+            if ack.state is LeaseState.LOST and self.phase is Phase.LEAVING:
                 self._left(farewell=False)
             return
         match ack.state:
-            case msg.LeaseState.RENEWED:
+            case LeaseState.RENEWED:
                 waiting = self._up and not lease.attached
                 if lease.renewed(ack.seq, ack.ttl_ns, now):
                     self._renewed(stream, lease, ack, now)
                     if waiting:
                         self._out.append(ev.TellTables())
-            case msg.LeaseState.LOST:
+            case LeaseState.LOST:
                 self._over(f"{stream.address} says that the lease is lost", now)
-            case msg.LeaseState.UNKNOWN:
+            case LeaseState.UNKNOWN:
                 if self._search is None and now >= self._rest_until_ns:
                     self._begin_search(now, at_ns=now + self._pace.leisure_ns())
             case _:
