@@ -106,7 +106,8 @@ _LIST = (
         "1",
         "workers",
         "seed",
-        "workers of the type's role that must be up before anything is placed from nothing",
+        "workers of the type's role that must be up before anything is placed from nothing: at"
+        " first, and after none was left",
     ),
     Setting(
         "SEEDBED_HANDOFF_TIMEOUT_S",
