@@ -30,7 +30,7 @@ class Shard:
         self.calls = 0
         """That stood in line so far."""
         self.exit: Exit | None = None
-        """Set once it is being handed off: what of it is left."""
+        """Set once it is being handed off, be it to nobody: what of it is left."""
         self.view: View | None = None
         """By this view of the region it was ours: as long as there is no other, it still is."""
 

@@ -76,7 +76,7 @@ class Host:
         }
         self.holds = Holds(self.rt, epoch_seen)
         self._handing_off = HandingOff(self.rt, self.homes, released or (lambda ended, late: None))
-        self.leaving = Leaving(self.rt, self.homes, self.holds)
+        self.leaving = Leaving(self.rt, self.homes, self.holds, self._handing_off)
 
     async def run(self) -> None:
         """Be the parent of all turns, until cancelled. Before it runs nothing is admitted."""

@@ -184,8 +184,6 @@ class Lines:
             rt.calls -= 1
             if job.shard.exit is not None:
                 job.shard.exit.ended(job)
-            if rt.draining and not rt.calls:
-                rt.quiet.set()
         elif job in self.streams:
             self.streams.remove(job)
             rt.streams -= 1
