@@ -88,6 +88,26 @@ class Scene:
         self.others.append(call)
         return call
 
+    @asynccontextmanager
+    async def slow_calls(self, many: int, seconds: float) -> AsyncGenerator[None, None]:
+        """So many calls that each take so long are always under way on each worker that there is
+        now, each on a shard of its own. When the scope ends it waits for the last of them."""
+        entry, status = self.cluster.seeds[-1].grpc, await self.cluster.status()
+        ended = asyncio.Event()
+
+        async def one_after_the_other(key: str, first: float) -> None:
+            await self.slow(key, first, entry=entry, timeout=first + 15)
+            while not ended.is_set():
+                await self.slow(key, seconds, entry=entry, timeout=seconds + 15)
+
+        async with asyncio.TaskGroup() as tasks:
+            for worker in self.cluster.workers:
+                for n, key in enumerate(keys_on(status, worker.name, many), 1):
+                    # The first ones differ, so that some have just begun at any time.
+                    tasks.create_task(one_after_the_other(key, seconds * n / many))
+            yield
+            ended.set()
+
     def report(self, what: str) -> str:
         """What callers saw since `began`, in a line."""
         return (
