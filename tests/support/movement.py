@@ -20,7 +20,7 @@ from seedbed.v1 import admin_pb2, admin_pb2_grpc
 from tests.support import witness
 from tests.support.cluster import Cluster, Status, cluster
 from tests.support.effects import ENTITIES, check_effects, effects_of
-from tests.support.load import REFUSALS, Call, Dial, Load, check_calls, load, warm
+from tests.support.load import REFUSALS, Call, Dial, Load, add, check_calls, load, warm
 from tests.support.pauses import in_ms, moved_keys, pauses
 from tests.support.processes import Node
 from tests.support.waiting import now
@@ -65,12 +65,22 @@ class Scene:
         return found
 
     async def slow(
-        self, key: str, seconds: float, *, entry: str, timeout: float, outside: bool = False
+        self,
+        key: str,
+        seconds: float,
+        *,
+        entry: str,
+        timeout: float,
+        outside: bool = False,
+        block: float = 0.0,
     ) -> Call:
-        """One recorded call whose turn (or time outside it) takes so long."""
+        """One recorded call whose turn (or time outside it) takes so long, and then, when it has
+        had its effect, blocks its worker's loop for `block` seconds."""
         number, sent = next(self._numbers), now()
         asked = pb.SlowRequest(
-            person=pb.Person(name=key, number=number), pause_ms=int(seconds * 1000)
+            person=pb.Person(name=key, number=number),
+            pause_ms=int(seconds * 1000),
+            block_ms=int(block * 1000),
         )
         async with grpc.aio.insecure_channel(entry) as channel:
             stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
@@ -85,6 +95,13 @@ class Scene:
             except grpc.aio.AioRpcError as error:
                 text = error.details() or ""
                 call = Call(key, sent, now(), error.code(), reason(error), text=text, number=number)
+        self.others.append(call)
+        return call
+
+    async def add(self, key: str, *, entry: str, timeout: float) -> Call:
+        """One recorded call of `Add`."""
+        async with grpc.aio.insecure_channel(entry) as channel:
+            call = await add(rpc.CensusStub(channel), key, timeout, next(self._numbers))
         self.others.append(call)
         return call
 
@@ -194,12 +211,13 @@ async def busy(
             for key in keys
         ]
         victim_node = running.workers[0]
-        while int(await _gauge(victim_node, "seedbed_running_calls")) < many:
+        while int(await gauge(victim_node, "seedbed_running_calls")) < many:
             await asyncio.sleep(0.01)
         yield seen, calls
 
 
-async def _gauge(node: Node, name: str) -> float:
+async def gauge(node: Node, name: str) -> float:
+    """A number of the node's metrics, which come from a thread of its own."""
     page = await node.fetch("/metrics")
     return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(name + " "))
 
