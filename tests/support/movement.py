@@ -210,10 +210,19 @@ async def busy(
             )
             for key in keys
         ]
-        victim_node = running.workers[0]
-        while int(await gauge(victim_node, "seedbed_running_calls")) < many:
-            await asyncio.sleep(0.01)
+        await calls_under_way(running.workers[0], many)
         yield seen, calls
+
+
+async def calls_under_way(worker: Node, many: int, within: float = 5.0) -> None:
+    """Wait until so many unary calls wait or run on the worker."""
+    seen = 0
+    try:
+        async with asyncio.timeout(within):
+            while (seen := int(await gauge(worker, "seedbed_running_calls"))) < many:
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"{seen} calls under way on {worker.name}, not {many}") from None
 
 
 async def gauge(node: Node, name: str) -> float:

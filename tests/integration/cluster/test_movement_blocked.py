@@ -17,7 +17,7 @@ from seedbed.sharding import shard_of
 from seedbed.v1 import admin_pb2, admin_pb2_grpc
 from tests.support.effects import Effect, effects_of
 from tests.support.load import REFUSALS, Call, Load, back
-from tests.support.movement import KEYS, TYPE, Scene, busy, gauge, keys_on
+from tests.support.movement import KEYS, TYPE, Scene, busy, calls_under_way, gauge, keys_on
 from tests.support.processes import Node
 from tests.support.waiting import now, until
 
@@ -32,8 +32,6 @@ SLACK_S = 0.5
 RUNNING, QUEUED = 10, 5
 PATIENT_S = 20.0
 """Deadline of calls that are to learn what became of them."""
-
-
 OF_THE_CLIENT = ""
 """The reason of a deadline that the caller's own channel saw first."""
 
@@ -100,14 +98,14 @@ async def blocked(folder: Path, seconds: float) -> AsyncGenerator[Blocked, None]
     ):
         entry, worker = seen.cluster.seeds[1].grpc, seen.cluster.workers[0]
         *keys, key = keys_on(await seen.cluster.status(), worker.name, RUNNING + 1)
-        blocking = tasks.create_task(
-            seen.slow(key, 1.0, entry=entry, timeout=PATIENT_S, block=seconds)
+        blocking = tasks.create_task(  # by no router, which would give up and hide a late answer
+            seen.slow(key, 1.0, entry=worker.grpc, timeout=PATIENT_S, block=seconds)
         )
-        await _calls(worker, RUNNING + 1)
+        await calls_under_way(worker, RUNNING + 1)
         queued = [
             tasks.create_task(seen.add(key, entry=entry, timeout=PATIENT_S)) for _ in range(QUEUED)
         ]
-        await _calls(worker, RUNNING + 1 + QUEUED)
+        await calls_under_way(worker, RUNNING + 1 + QUEUED)
         await until(
             "the turn blocks, since it has had its effect",
             lambda: any(effect.key == key for effect in effects_of(seen.effects)),
@@ -125,7 +123,7 @@ async def test_a_drain_ends_though_its_worker_is_blocked(tmp_path: Path) -> None
         strike = now()
         async with it.admin() as admin:
             await admin.Drain(admin_pb2.DrainRequest(node_id=it.worker.name), timeout=5)
-        took = await back(it.seen.load, it.loaded, strike, within=ENDS_S + 2 * SLACK_S)
+        took = await back(it.seen.load, it.loaded, strike, within=ENDS_S + 2)
         next_one = await it.seen.add(it.key, entry=it.entry, timeout=1)
         assert next_one.ok, next_one
         assert await it.stands_still(), "it could not be asked in all this time"
@@ -142,7 +140,7 @@ async def test_a_drain_ends_though_its_worker_is_blocked(tmp_path: Path) -> None
     print(it.seen.report(f"drain of a blocked worker, all back after {took:.2f} s"))
     assert {call.reason for call in stopped} == {"OUTCOME_UNKNOWN"}
     assert it.done_here(stopped[1:]) == [], "nothing begins or goes on where it was"
-    assert not [call for call in direct if call.result().ok]
+    assert {call.result().reason for call in direct} == {"NOT_OWNER"}
     it.check(strike, moved)
 
 
@@ -158,7 +156,7 @@ async def test_a_worker_that_is_blocked_past_the_limit_of_a_move_answers_nothing
                 type=TYPE, shards=sorted(moved), node_id=it.seen.cluster.workers[1].name
             )
             await admin.MoveShards(order, timeout=5)
-        took = await back(it.seen.load, loaded, strike, within=ENDS_S)
+        took = await back(it.seen.load, loaded, strike, within=ENDS_S + 2)
         assert took >= LIMIT_S, "it could not be asked before"
         queued = [await call for call in it.queued]
         stopped = [await call for call in (it.blocking, *it.running)]
@@ -172,9 +170,3 @@ async def test_a_worker_that_is_blocked_past_the_limit_of_a_move_answers_nothing
 
 def _shard(key: str) -> int:
     return shard_of(key.encode(), 1024)
-
-
-async def _calls(worker: Node, many: int) -> None:
-    """Wait until so many calls are under way on the worker."""
-    while int(await gauge(worker, "seedbed_running_calls")) < many:
-        await asyncio.sleep(0.01)
