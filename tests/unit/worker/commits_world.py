@@ -11,7 +11,7 @@ from probe.v1 import probe_pb2 as pb
 
 from seedbed import Abort, ServicerContext
 from seedbed.errors import CallError, Reason
-from seedbed_worker.entity_store import MemoryStates, Ownership, Stored
+from seedbed_worker.entity_store import Commit, MemoryStates, Ownership, Stored
 from tests.unit.worker.host_world import (
     GATES,
     Probe,
@@ -107,6 +107,7 @@ class Store(MemoryStates):
         super().__init__()
         self.loads = self.commits = 0
         self.gate = ""
+        self._newest: Commit | None = None
         self.unreachable = 0
         """So many calls fail."""
         self.lost_answer = False
@@ -114,18 +115,33 @@ class Store(MemoryStates):
 
     async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
         self.loads += 1
+        if self._newest is not None:
+            await self._newest.ended()
         self._reach()
         return await super().load(type_, key, shard)
 
-    async def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> None:
+    def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> Commit:
         self.commits += 1
+        commit = Commit()
+        self._newest = commit
+
+        def now() -> None:
+            error: CallError | None = None
+            try:
+                self._reach()
+                MemoryStates.commit(self, type_, key, stored, shard)
+                if self.lost_answer:
+                    self.lost_answer = False
+                    raise CallError(Reason.STORE_UNAVAILABLE, "the answer was lost")
+            except CallError as refused:
+                error = refused
+            commit.end(error)
+
         if self.gate:
-            await GATES.wait(self.gate)
-        self._reach()
-        await super().commit(type_, key, stored, shard)
-        if self.lost_answer:
-            self.lost_answer = False
-            raise CallError(Reason.STORE_UNAVAILABLE, "the answer was lost")
+            GATES.then(self.gate, now)
+        else:
+            asyncio.get_running_loop().call_soon(now)
+        return commit
 
     def _reach(self) -> None:
         if self.unreachable:

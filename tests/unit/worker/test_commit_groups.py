@@ -62,6 +62,16 @@ def test_a_shard_that_was_taken_loses_what_waits_too() -> None:
     assert g.next() == {}
 
 
+def test_what_waits_behind_a_record_that_failed_fails_with_it() -> None:
+    g = groups()
+    g.add("a", One(1))
+    g.next()
+    g.add("a", One(2))
+    g.add("b", One(3))
+    assert g.failed() == [One(1), One(2)]
+    assert g.next() == {"b": [One(3)]}
+
+
 def test_nothing_of_a_shard_in_doubt_is_written_before_it_is_settled() -> None:
     g = groups()
     g.add("a", One(1))
@@ -143,8 +153,7 @@ class Groups(RuleBasedStateMachine):
             assert ended == self.came[shard][: len(ended)]
 
     def teardown(self) -> None:
-        self._end([item for group in self.under_way.values() for item in group])
-        self.groups.failed()
+        self._end(self.groups.failed())
         for shard in list(self.in_doubt):
             self._end(self.in_doubt.pop(shard))
             self.groups.settled(shard)

@@ -78,8 +78,8 @@ class Owner:
 
 async def test_it_refuses_an_owner_that_has_a_successor() -> None:
     store = MemoryStates()
-    await store.commit("t", "a", Stored(1, b"old"), Owner(1))
+    await store.commit("t", "a", Stored(1, b"old"), Owner(1)).wait()
     assert await store.load("t", "a", Owner(2)) == Stored(1, b"old")
     with pytest.raises(CallError, match="epoch 2"):
-        await store.commit("t", "a", Stored(2, b"late"), Owner(1))
+        await store.commit("t", "a", Stored(2, b"late"), Owner(1)).wait()
     assert await store.load("t", "a", Owner(2)) == Stored(1, b"old")

@@ -92,12 +92,12 @@ async def test_what_was_committed_is_loaded_also_by_the_next_owner() -> None:
     async with world() as w:
         place = Place(1, 7)
         assert await w.states.load("t", "a", place) is None
-        await w.states.commit("t", "a", Stored(1, b"one"), place)
-        await w.states.commit("t", "a", Stored(2, b"two"), place)
+        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
+        await w.states.commit("t", "a", Stored(2, b"two"), place).wait()
         assert await w.states.load("t", "a", Place(1, 8)) == Stored(2, b"two")
         await w.states.load("t", "b", Place(1, 9))
         with pytest.raises(CallError) as refused:
-            await w.states.commit("t", "a", Stored(3, b"three"), place)
+            await w.states.commit("t", "a", Stored(3, b"three"), place).wait()
         assert refused.value.reason is Reason.FENCED
         assert w.lost == [place]
 
@@ -106,8 +106,8 @@ async def test_a_deleted_entity_is_fresh_and_keeps_its_seq() -> None:
     async with world() as w:
         place = Place(1, 7)
         await w.states.load("t", "a", place)
-        await w.states.commit("t", "a", Stored(1, b"one"), place)
-        await w.states.commit("t", "a", Stored(2, None), place)
+        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
+        await w.states.commit("t", "a", Stored(2, None), place).wait()
         assert await w.states.load("t", "a", place) == Stored(2, None)
 
 
@@ -117,10 +117,10 @@ async def test_many_entities_share_a_commit() -> None:
         await w.states.load("t", "a", place)
         w.journal.gate = asyncio.Event()
         async with asyncio.TaskGroup() as calls:
-            calls.create_task(w.states.commit("t", "0", Stored(1, b""), place))
+            calls.create_task(w.states.commit("t", "0", Stored(1, b""), place).wait())
             await until("it is being written", lambda: len(w.journal.groups) == 1, within=2)
             for key in "123456789":
-                calls.create_task(w.states.commit("t", key, Stored(1, b""), place))
+                calls.create_task(w.states.commit("t", key, Stored(1, b""), place).wait())
             await asyncio.sleep(0)
             w.journal.gate.set()
         sizes = [sum(len(group.records) for group in groups) for groups in w.journal.groups]
@@ -133,10 +133,10 @@ async def test_a_journal_that_is_away_keeps_nothing_and_is_tried_again_by_the_ne
         await w.states.load("t", "a", place)
         w.journal.moods = ["unavailable"]
         with pytest.raises(CallError) as refused:
-            await w.states.commit("t", "a", Stored(1, b"one"), place)
+            await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
         assert refused.value.reason is Reason.STORE_UNAVAILABLE
         assert await w.states.load("t", "a", place) is None
-        await w.states.commit("t", "a", Stored(1, b"one"), place)
+        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
         assert w.lost == []
 
 
@@ -146,9 +146,9 @@ async def test_a_commit_in_doubt_that_had_happened_is_found() -> None:
         await w.states.load("t", "a", place)
         fence = w.memory.shards["t", 1].fence
         w.journal.moods = ["lost after"]
-        await w.states.commit("t", "a", Stored(1, b"one"), place)
+        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
         assert w.memory.shards["t", 1].fence != fence, "it fenced itself before it read"
-        await w.states.commit("t", "a", Stored(2, b"two"), place)
+        await w.states.commit("t", "a", Stored(2, b"two"), place).wait()
         assert await w.states.load("t", "a", place) == Stored(2, b"two")
 
 
@@ -158,7 +158,7 @@ async def test_a_commit_in_doubt_that_had_not_happened_is_refused_and_cannot_com
         await w.states.load("t", "a", place)
         w.journal.moods = ["lost before"]
         with pytest.raises(CallError) as refused:
-            await w.states.commit("t", "a", Stored(1, b"one"), place)
+            await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
         assert refused.value.reason is Reason.STORE_UNAVAILABLE
         [late] = w.journal.groups
         assert await MemoryJournal.append(w.journal, late) == set(), "the lost commit comes at last"
@@ -182,7 +182,7 @@ async def test_a_commit_in_doubt_whose_shard_was_taken_meanwhile_is_nobody_s_to_
 
 async def outcome(states: JournalStates, place: Ownership) -> Reason | None:
     try:
-        await states.commit("t", "a", Stored(1, b"one"), place)
+        await states.commit("t", "a", Stored(1, b"one"), place).wait()
     except CallError as error:
         return error.reason
     return None

@@ -106,3 +106,10 @@ class Cell(Mailbox["Job"]):
         """Calls between two of their turns."""
         self.watchers: list[Job] | None = None
         """Those of them that wait for a change."""
+
+    def tell_watchers(self) -> None:
+        """Something has changed, and is kept."""
+        if self.watchers:
+            watchers, self.watchers = self.watchers, None
+            for watcher in watchers:
+                watcher.granted()

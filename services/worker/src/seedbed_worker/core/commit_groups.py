@@ -5,12 +5,13 @@ many entities share one commit, and an idle store is written to at once: no time
 A group takes from shard after shard, whole queues where they fit. The records of one shard are
 written in the order in which they came, which is all the order that the journal asks for.
 
-    add ──> WAITING ── next ──> WRITING ──┬─ written ──> kept, or fenced (their shard was taken)
+    add ──> WAITING ── next ──> WRITING ──┬─ written ──> kept, or refused (their shard was taken)
                                           ├─ failed ───> nothing of them was written
                                           └─ doubted ──> in doubt, until `settled`
 
-While records of a shard are in doubt nothing of it is written: its owner has to fence itself and to
-read first. Other shards go on.
+A record may build on those before it. So where one was not written, all that wait behind it in its
+shard end with it. While records of a shard are in doubt nothing of it is written: its owner has to
+fence itself and to read first. Other shards go on.
 """
 
 from __future__ import annotations
@@ -104,8 +105,9 @@ class CommitGroups(Generic[S, P]):
         return Written(kept, fenced, refused)
 
     def failed(self) -> list[P]:
-        """Nothing of the group was written; returns its records, which are not tried again."""
-        return [item for items in self._end().values() for item in items]
+        """Nothing of the group was written; returns its records and those behind them."""
+        ended = self._end().items()
+        return [item for shard, items in ended for item in (*items, *self.drop(shard))]
 
     def doubted(self) -> dict[S, list[P]]:
         """Nobody knows whether the group was written; returns it."""

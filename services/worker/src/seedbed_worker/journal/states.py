@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from seedbed.clock import Clock
 from seedbed.ids import Epoch
-from seedbed_worker.entity_store import Ownership, Stored
+from seedbed_worker.entity_store import Commit, Ownership, Stored
 from seedbed_worker.journal.port import Journal, JournalError, Kind, Record
 from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
 
@@ -59,6 +59,8 @@ class JournalStates:
                 await self._journal.enter({type_: self._shard_count(type_)})
                 self._entered.add(type_)
             await self._writer.take(owned)
+            if owned.newest is not None:
+                await owned.newest.ended()
             found = await self._journal.load(type_, shard.number, [key])
         except JournalError as error:
             raise unavailable(error) from error
@@ -67,8 +69,8 @@ class JournalStates:
             return None
         return Stored(history.seq, history.state if history.exists else None)
 
-    async def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> None:
-        """Return once it is durable. Raises `CallError`."""
+    def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> Commit:
+        """Begin to write it. Raises `CallError` if the shard is lost."""
         deleted = stored.data is None
         record = Record(
             key=key,
@@ -77,7 +79,7 @@ class JournalStates:
             data=_DELETED if stored.data is None else stored.data,
             time_ms=self._clock.wall_ms(),
         )
-        await self._writer.write(self._owned_by(type_, shard), record)
+        return self._writer.commit(self._owned_by(type_, shard), record)
 
     def _owned_by(self, type_: str, shard: Ownership) -> Owned:
         owned = self._owned.get(shard)

@@ -1,7 +1,7 @@
 """Writes what turns have changed: many entities in one commit, and the truth about each.
 
-A turn waits in `write` until its record is durable, or it is certain that it is not. A commit whose
-end nobody knows is settled here: the owner fences itself (same epoch, a new writer's id), so that
+A commit ends when its record is durable, or when it is certain that it is not. One whose end nobody
+knows is settled here: the owner fences itself (same epoch, a new writer's id), so that
 the lost commit cannot come any more, and then reads what there is.
 """
 
@@ -17,7 +17,7 @@ from weakref import ref
 from seedbed.errors import CallError, Reason
 from seedbed.ids import Epoch
 from seedbed_worker.core.commit_groups import CommitGroups
-from seedbed_worker.entity_store import Ownership
+from seedbed_worker.entity_store import Commit, Ownership
 from seedbed_worker.journal.port import (
     Fence,
     Group,
@@ -40,7 +40,7 @@ PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 class Owned:
     """What the journal knows of one ownership of a shard by this process."""
 
-    __slots__ = ("epoch", "fence", "lost", "number", "shard", "taking", "type")
+    __slots__ = ("epoch", "fence", "lost", "newest", "number", "shard", "taking", "type")
 
     def __init__(self, type_: str, shard: Ownership) -> None:
         self.type = type_
@@ -49,28 +49,22 @@ class Owned:
         self.epoch = shard.epoch
         self.fence: Fence | None = None
         """Under which it writes; None: the shard is not taken yet."""
+        self.newest: Commit | None = None
+        """Its newest commit."""
         self.taking = asyncio.Lock()
         self.lost = False
         """The journal has refused it: for ever."""
 
 
 class _Waiting:
-    """A record, and the turn that waits for it."""
+    """A record, and those who wait for it."""
 
-    __slots__ = ("done", "record", "size")
+    __slots__ = ("commit", "record", "size")
 
-    def __init__(self, record: Record, done: asyncio.Future[None]) -> None:
+    def __init__(self, record: Record) -> None:
         self.record = record
-        self.done = done
+        self.commit = Commit()
         self.size = len(record.data) + len(record.outcome)
-
-    def keep(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
-
-    def refuse(self, error: CallError) -> None:
-        if not self.done.done():
-            self.done.set_exception(error)
 
 
 class JournalWriter:
@@ -98,21 +92,22 @@ class JournalWriter:
             for lane in self._lanes:
                 tasks.create_task(self._run(lane), name="journal lane")
 
-    async def write(self, owned: Owned, record: Record) -> None:
-        """Return once the record is durable. Raises `CallError` if it certainly is not."""
+    def commit(self, owned: Owned, record: Record) -> Commit:
+        """Begin to write it. Raises `CallError` if the shard is lost."""
         if owned.lost:
-            raise fenced(owned)
-        waiting = _Waiting(record, asyncio.get_running_loop().create_future())
+            raise _fenced(owned)
+        waiting = _Waiting(record)
+        owned.newest = waiting.commit
         lane = self._lane(owned)
         lane.groups.add(owned, waiting)
         lane.wake.set()
-        await waiting.done
+        return waiting.commit
 
     async def take(self, owned: Owned) -> None:
         """Fence the shard for this ownership, once. Raises `CallError`."""
         async with owned.taking:
             if owned.lost:
-                raise fenced(owned)
+                raise _fenced(owned)
             if owned.fence is None:
                 fence = Fence(owned.epoch, self._new_writer())
                 try:
@@ -148,15 +143,17 @@ class JournalWriter:
             refused = lane.groups.failed()
             log.warning("records not kept", extra={"records": len(refused), "error": str(error)})
             for item in refused:
-                item.refuse(unavailable(error))
+                item.commit.end(unavailable(error))
         else:
             written = lane.groups.written({o for o in groups if (o.type, o.number) in survivors})
             for item in written.kept:
-                item.keep()
+                item.commit.end()
             for owned in written.fenced:
                 self._give_up(owned)
             for item in written.refused:
-                item.refuse(CallError(Reason.FENCED, "the shard was taken before this was kept"))
+                item.commit.end(
+                    CallError(Reason.FENCED, "the shard was taken before this was kept")
+                )
 
     async def _settle(self, lane: _Lane, owned: Owned, items: list[_Waiting]) -> None:
         """Find out what became of records in doubt, however long that takes."""
@@ -172,20 +169,24 @@ class JournalWriter:
                 self._give_up(owned)
                 # Whoever took it knows whether they were kept; this process does not any more.
                 for item in [*items, *lane.groups.drop(owned)]:
-                    item.refuse(CallError(Reason.FENCED, "the shard was taken while this was kept"))
+                    item.commit.end(
+                        CallError(Reason.FENCED, "the shard was taken while this was kept")
+                    )
                 return
             except JournalError as error:
                 log.info("commit still in doubt", extra={"error": str(error)})
                 await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
                 attempt += 1
         owned.fence = fence
-        for item in items:
-            history = found.get(item.record.key)
-            if history is not None and history.seq >= item.record.seq:
-                item.keep()
-            else:
-                item.refuse(unavailable(InDoubt("the connection was lost before it was kept")))
+        # One transaction wrote all of them, or none.
+        kept = all(
+            (history := found.get(item.record.key)) is not None and history.seq >= item.record.seq
+            for item in items
+        )
+        ended = items if kept else [*items, *lane.groups.drop(owned)]
         lane.groups.settled(owned)
+        for item in ended:
+            item.commit.end(None if kept else _lost())
         lane.wake.set()
 
     def _give_up(self, owned: Owned) -> None:
@@ -212,7 +213,7 @@ def _wire(groups: dict[Owned, list[_Waiting]]) -> Sequence[Group]:
     return made
 
 
-def fenced(owned: Owned) -> CallError:
+def _fenced(owned: Owned) -> CallError:
     """Somebody else has the shard by now."""
     return CallError(Reason.FENCED, f"shard {owned.number} of {owned.type} was taken by another")
 
@@ -221,6 +222,10 @@ def unavailable(error: JournalError) -> CallError:
     """Nothing was kept."""
     message = f"not kept, since the journal does not answer ({error}); nothing was acknowledged"
     return CallError(Reason.STORE_UNAVAILABLE, message, retry_after_s=1.0)
+
+
+def _lost() -> CallError:
+    return unavailable(InDoubt("the connection was lost before it was kept"))
 
 
 def _not_owner(error: Superseded) -> CallError:
