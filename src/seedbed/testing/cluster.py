@@ -162,9 +162,9 @@ class Cluster:
         hosted = self._hosted[cls]
         found = hosted.state()
         if hosted.durable:
-            stored = await self._store.load(type_, key, self._placement.place(type_, shard))
-            if stored is not None and stored.data is not None:
-                found = codec_of(hosted.state).decode(stored.data)
+            kept = await self._store.load(type_, key, self._placement.place(type_, shard))
+            if kept is not None and kept.exists and kept.state is not None:
+                found = codec_of(hosted.state).decode(kept.state)
         # What the loader found to make, and its codec reads, is the class's S.
         return cast("S", found)
 

@@ -21,8 +21,9 @@ from seedbed.errors import CallError, StateError
 from seedbed.service.logs import personal
 from seedbed_worker.cells import Cell
 from seedbed_worker.core.mailbox import HOLDING
-from seedbed_worker.entity_store import Commit, EntityStore, Ownership, Stored
+from seedbed_worker.entity_store import Commit, EntityStore, Ownership
 from seedbed_worker.hosted import HostedClass
+from seedbed_worker.journal.port import History, Kind, Record
 from seedbed_worker.state_codec import StateCodec, codec_of
 
 if TYPE_CHECKING:
@@ -67,10 +68,10 @@ class Commits:
 
     async def load(self, entity: AnyEntity, shard: Ownership) -> None:
         """Give the entity its state; raises what the store does, and `StateError`."""
-        stored = None
+        found = None
         if self._store is not None:
-            stored = await self._store.load(self._type, entity.seedbed_key, shard)
-        self._set(entity, stored)
+            found = await self._store.load(self._type, entity.seedbed_key, shard)
+        self._set(entity, found)
 
     def keep(self, job: Job) -> None:
         """The job's turn succeeded: its changes take effect, all of them, or this raises. They are
@@ -88,13 +89,13 @@ class Commits:
         kept = NOTHING if change == "delete" else KEPT
         commit: Commit | None = None
         if self._store is not None:
-            data = None if change == "delete" else self._write(entity)
+            record = self._record(entity, change, seq, job)
             try:
-                commit = self._store.commit(self._type, cell.key, Stored(seq, data), job.shard)
+                commit = self._store.commit(self._type, record, job.shard)
             except CallError:
                 entity.seedbed_kept = UNSURE
                 raise
-            kept = NOTHING if data is None else _mark(data)
+            kept = NOTHING if record.kind is Kind.DELETED else _mark(record.data)
         entity.seedbed_seq = seq
         entity.seedbed_kept = kept
         if change == "delete":
@@ -149,11 +150,21 @@ class Commits:
             return True
         return mark != (entity.seedbed_kept or self._fresh)
 
-    def _set(self, entity: AnyEntity, stored: Stored | None) -> None:
-        data = stored.data if stored is not None else None
+    def _record(self, entity: AnyEntity, change: Change, seq: int, job: Job) -> Record:
+        deleted = change == "delete"
+        return Record(
+            key=entity.seedbed_key,
+            seq=seq,
+            kind=Kind.DELETED if deleted else Kind.STATE,
+            data=b"" if deleted else self._write(entity),
+            time_ms=job.home.rt.clock.wall_ms(),
+        )
+
+    def _set(self, entity: AnyEntity, found: History | None) -> None:
+        data = found.state if found is not None and found.exists else None
         entity.state = self._hosted.state() if data is None else self._read(entity, data)
         entity.seedbed_kept = NOTHING if data is None else _mark(data)
-        entity.seedbed_seq = stored.seq if stored is not None else 0
+        entity.seedbed_seq = found.seq if found is not None else 0
 
     def _write(self, entity: AnyEntity) -> bytes:
         try:

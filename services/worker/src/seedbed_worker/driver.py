@@ -74,7 +74,6 @@ class Worker:
             config.journal,
             self.hosted,
             cluster=config.cluster,
-            clock=clock,
             region=self.region,
             lost=self._taken,
             epoch_seen=self._epoch_seen,
@@ -91,7 +90,7 @@ class Worker:
             tracer=tracer,
             epoch_seen=self._epoch_seen,
             released=self._released,
-            store=self.durability.states if self.durability is not None else None,
+            store=self.durability.store if self.durability is not None else None,
         )
         # Links have no limit of gRPC's: their batches are counted, and entity calls by their port.
         transport = GrpcTransport(

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import uuid4
 
-from seedbed.clock import Clock
 from seedbed.ids import Epoch
 from seedbed.settings import Secret, bad_setting
 from seedbed_worker.core.region import Region
@@ -21,7 +20,7 @@ from seedbed_worker.entity_store import Ownership
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.journal.open import journal_at
 from seedbed_worker.journal.port import Journal, JournalError, WrongJournal
-from seedbed_worker.journal.states import JournalStates
+from seedbed_worker.journal.store import JournalStore
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,6 @@ class Durability:
         journal: Journal,
         *,
         cluster: str,
-        clock: Clock,
         region: Region,
         lost: Callable[[Ownership], object],
         epoch_seen: Callable[[str, int, Epoch], object],
@@ -45,9 +43,8 @@ class Durability:
         self._journal = journal
         self._cluster = cluster
         self._problem: str | None = "not opened yet"
-        self.states = JournalStates(
+        self.store = JournalStore(
             journal,
-            clock,
             shard_count=region.shard_count,
             new_writer=uuid4,
             lost=lost,
@@ -78,7 +75,7 @@ class Durability:
 
     async def run(self) -> None:
         """Commit until cancelled."""
-        await self.states.run()
+        await self.store.run()
 
     async def close(self) -> None:
         """Let go of the journal."""
@@ -90,7 +87,6 @@ def durability(
     hosted: Sequence[HostedClass],
     *,
     cluster: str,
-    clock: Clock,
     region: Region,
     lost: Callable[[Ownership], object],
     epoch_seen: Callable[[str, int, Epoch], object],
@@ -106,7 +102,6 @@ def durability(
     return Durability(
         journal_at(address),
         cluster=cluster,
-        clock=clock,
         region=region,
         lost=lost,
         epoch_seen=epoch_seen,

@@ -1,4 +1,4 @@
-"""Where the states of durable classes are kept: the seam, and the memories behind it.
+"""Where durable entities are kept: the seam, and a memory behind it.
 
 Nobody but the owner of a shard reads or writes its entities. A commit is under way from when it is
 begun to its one end: it is kept, or has failed. One that has failed may have happened all the same,
@@ -9,20 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from seedbed.errors import CallError, Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What is kept of an entity."""
-
-    seq: int
-    data: bytes | None
-    """Its state; None: it was deleted."""
+from seedbed_worker.journal.histories import history
+from seedbed_worker.journal.port import History, Record
 
 
 class Ownership(Protocol):
@@ -75,57 +66,37 @@ class Commit:
 
 
 class EntityStore(Protocol):
-    """Keeps states. Raises `CallError` when it does not answer or the shard is another's now."""
+    """Keeps what entities did. Raises `CallError` when it does not answer or the shard is
+    another's now."""
 
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
-        """What was committed last, after all commits of it that are under way; None: nothing
-        ever."""
+    async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
+        """What was committed, after all commits of it that are under way; None: nothing ever."""
         ...
 
-    def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> Commit:
+    def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         """Begin to keep it, after all commits of its shard that are under way. If one of these
         fails, so does it."""
         ...
 
 
-class OwnedStates:
-    """The states of what this process owns, in its memory: they end with the ownership.
+class MemoryStore:
+    """One memory that all workers of a process share, so that entities survive moves and crashes.
 
-    A state must not outlive it: whoever owns the shard in between writes elsewhere.
+    As a journal does, it refuses an owner that has had a successor.
     """
 
     def __init__(self) -> None:
-        self._shards: WeakKeyDictionary[Ownership, dict[str, Stored]] = WeakKeyDictionary()
-
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
-        states = self._shards.get(shard)
-        return None if states is None else states.get(key)
-
-    def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> Commit:
-        states = self._shards.get(shard)
-        if states is None:
-            states = self._shards[shard] = {}
-        states[key] = stored
-        return _KEPT
-
-
-class MemoryStates:
-    """One memory that all workers of a process share, so that states survive moves and crashes.
-
-    As a store will, it refuses an owner that has had a successor.
-    """
-
-    def __init__(self) -> None:
-        self._states: dict[tuple[str, str], Stored] = {}
+        self._records: dict[tuple[str, str], list[Record]] = {}
         self._epochs: dict[tuple[str, int], int] = {}
 
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
+    async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
         self._fence(type_, shard)
-        return self._states.get((type_, key))
+        records = self._records.get((type_, key), [])
+        return history((one.seq, one.kind, one.data) for one in reversed(records))
 
-    def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> Commit:
+    def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         self._fence(type_, shard)
-        self._states[type_, key] = stored
+        self._records.setdefault((type_, record.key), []).append(record)
         return _KEPT
 
     def _fence(self, type_: str, shard: Ownership) -> None:

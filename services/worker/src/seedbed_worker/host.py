@@ -19,7 +19,7 @@ from seedbed.tracing import NO_TRACER, Tracer
 from seedbed_worker.cells import Shard
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region
-from seedbed_worker.entity_store import EntityStore, OwnedStates, Ownership
+from seedbed_worker.entity_store import EntityStore, MemoryStore, Ownership
 from seedbed_worker.handing_off import HandingOff, Released
 from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
@@ -53,10 +53,10 @@ class Host:
         released: Released | None = None,
         store: EntityStore | None = None,
     ) -> None:
-        """`released` is told of shards that the region has released. `store` keeps the states of
-        durable classes; None: this process, while it owns them."""
+        """`released` is told of shards that the region has released. `store` keeps durable
+        entities; None: this process's memory."""
         if store is None:
-            store = OwnedStates()
+            store = MemoryStore()
         self.rt = Runtime(
             region=region, lease=lease, clock=clock, limits=limits, node_id=node_id,
             metrics=metrics, tracer=tracer,

@@ -1,4 +1,4 @@
-"""The states of durable entities, in a journal.
+"""Durable entities, in a journal.
 
 A shard is fenced when the first of its entities is read: so whatever a former owner still sends
 comes too late for it, and is in what is read, or is refused.
@@ -7,28 +7,23 @@ comes too late for it, and is in what is read, or is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from seedbed.clock import Clock
 from seedbed.ids import Epoch
-from seedbed_worker.entity_store import Commit, Ownership, Stored
-from seedbed_worker.journal.port import Journal, JournalError, Kind, Record
+from seedbed_worker.entity_store import Commit, Ownership
+from seedbed_worker.journal.port import History, Journal, JournalError, Record
 from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
 
 Lost = Callable[[Ownership], object]
 
-_DELETED: Final = b""
 
-
-class JournalStates:
+class JournalStore:
     """An `EntityStore`. `lost` is told of an ownership that the journal has ended."""
 
     def __init__(
         self,
         journal: Journal,
-        clock: Clock,
         *,
         shard_count: Callable[[str], int],
         new_writer: Callable[[], UUID],
@@ -40,7 +35,6 @@ class JournalStates:
         self._journal = journal
         self._shard_count = shard_count
         self._entered: set[str] = set()
-        self._clock = clock
         self._owned: WeakKeyDictionary[Ownership, Owned] = WeakKeyDictionary()
         self._tell = lost
         self._writer = JournalWriter(
@@ -51,8 +45,8 @@ class JournalStates:
         """Write until cancelled."""
         await self._writer.run()
 
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
-        """What was committed last. Raises `CallError`."""
+    async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
+        """What was committed. Raises `CallError`."""
         owned = self._owned_by(type_, shard)
         try:
             if type_ not in self._entered:
@@ -64,21 +58,10 @@ class JournalStates:
             found = await self._journal.load(type_, shard.number, [key])
         except JournalError as error:
             raise unavailable(error) from error
-        history = found.get(key)
-        if history is None:
-            return None
-        return Stored(history.seq, history.state if history.exists else None)
+        return found.get(key)
 
-    def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> Commit:
+    def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         """Begin to write it. Raises `CallError` if the shard is lost."""
-        deleted = stored.data is None
-        record = Record(
-            key=key,
-            seq=stored.seq,
-            kind=Kind.DELETED if deleted else Kind.STATE,
-            data=_DELETED if stored.data is None else stored.data,
-            time_ms=self._clock.wall_ms(),
-        )
         return self._writer.commit(self._owned_by(type_, shard), record)
 
     def _owned_by(self, type_: str, shard: Ownership) -> Owned:

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from seedbed.clock import SystemClock
 from seedbed.errors import CallError, Reason
-from seedbed_worker.entity_store import Ownership, Stored
+from seedbed_worker.entity_store import Ownership
 from seedbed_worker.journal.memory import Memory, MemoryJournal
-from seedbed_worker.journal.port import Fence, Group, InDoubt, ShardKey, Unavailable
-from seedbed_worker.journal.states import JournalStates
+from seedbed_worker.journal.port import Fence, Group, History, InDoubt, ShardKey, Unavailable
+from seedbed_worker.journal.store import JournalStore
 from tests.support.waiting import until
+from tests.unit.worker.commits_world import record
 
 
 class Place:
@@ -55,7 +55,7 @@ class Moody(MemoryJournal):
 class World:
     memory: Memory
     journal: Moody
-    states: JournalStates
+    store: JournalStore
     lost: list[Ownership] = field(default_factory=list[Ownership])
     seen: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
 
@@ -74,30 +74,29 @@ async def world() -> AsyncGenerator[World]:
     await journal.open("c")
     lost: list[Ownership] = []
     seen: list[tuple[str, int, int]] = []
-    states = JournalStates(
+    store = JournalStore(
         journal,
-        SystemClock(),
         shard_count=lambda type_: 8,
         new_writer=uuid4,
         lost=lost.append,
         epoch_seen=lambda *one: seen.append(one),
     )
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(states.run())
-        yield World(memory, journal, states, lost, seen)
+        running = tasks.create_task(store.run())
+        yield World(memory, journal, store, lost, seen)
         running.cancel()
 
 
 async def test_what_was_committed_is_loaded_also_by_the_next_owner() -> None:
     async with world() as w:
         place = Place(1, 7)
-        assert await w.states.load("t", "a", place) is None
-        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
-        await w.states.commit("t", "a", Stored(2, b"two"), place).wait()
-        assert await w.states.load("t", "a", Place(1, 8)) == Stored(2, b"two")
-        await w.states.load("t", "b", Place(1, 9))
+        assert await w.store.load("t", "a", place) is None
+        await w.store.commit("t", record("a", 1, b"one"), place).wait()
+        await w.store.commit("t", record("a", 2, b"two"), place).wait()
+        assert await w.store.load("t", "a", Place(1, 8)) == History(2, exists=True, state=b"two")
+        await w.store.load("t", "b", Place(1, 9))
         with pytest.raises(CallError) as refused:
-            await w.states.commit("t", "a", Stored(3, b"three"), place).wait()
+            await w.store.commit("t", record("a", 3, b"three"), place).wait()
         assert refused.value.reason is Reason.FENCED
         assert w.lost == [place]
 
@@ -105,22 +104,22 @@ async def test_what_was_committed_is_loaded_also_by_the_next_owner() -> None:
 async def test_a_deleted_entity_is_fresh_and_keeps_its_seq() -> None:
     async with world() as w:
         place = Place(1, 7)
-        await w.states.load("t", "a", place)
-        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
-        await w.states.commit("t", "a", Stored(2, None), place).wait()
-        assert await w.states.load("t", "a", place) == Stored(2, None)
+        await w.store.load("t", "a", place)
+        await w.store.commit("t", record("a", 1, b"one"), place).wait()
+        await w.store.commit("t", record("a", 2, None), place).wait()
+        assert await w.store.load("t", "a", place) == History(2, exists=False)
 
 
 async def test_many_entities_share_a_commit() -> None:
     async with world() as w:
         place = Place(1, 7)
-        await w.states.load("t", "a", place)
+        await w.store.load("t", "a", place)
         w.journal.gate = asyncio.Event()
         async with asyncio.TaskGroup() as calls:
-            calls.create_task(w.states.commit("t", "0", Stored(1, b""), place).wait())
+            calls.create_task(w.store.commit("t", record("0", 1, b""), place).wait())
             await until("it is being written", lambda: len(w.journal.groups) == 1, within=2)
             for key in "123456789":
-                calls.create_task(w.states.commit("t", key, Stored(1, b""), place).wait())
+                calls.create_task(w.store.commit("t", record(key, 1, b""), place).wait())
             await asyncio.sleep(0)
             w.journal.gate.set()
         sizes = [sum(len(group.records) for group in groups) for groups in w.journal.groups]
@@ -130,49 +129,49 @@ async def test_many_entities_share_a_commit() -> None:
 async def test_a_journal_that_is_away_keeps_nothing_and_is_tried_again_by_the_next_call() -> None:
     async with world() as w:
         place = Place(1, 7)
-        await w.states.load("t", "a", place)
+        await w.store.load("t", "a", place)
         w.journal.moods = ["unavailable"]
         with pytest.raises(CallError) as refused:
-            await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
+            await w.store.commit("t", record("a", 1, b"one"), place).wait()
         assert refused.value.reason is Reason.STORE_UNAVAILABLE
-        assert await w.states.load("t", "a", place) is None
-        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
+        assert await w.store.load("t", "a", place) is None
+        await w.store.commit("t", record("a", 1, b"one"), place).wait()
         assert w.lost == []
 
 
 async def test_a_commit_in_doubt_that_had_happened_is_found() -> None:
     async with world() as w:
         place = Place(1, 7)
-        await w.states.load("t", "a", place)
+        await w.store.load("t", "a", place)
         fence = w.memory.shards["t", 1].fence
         w.journal.moods = ["lost after"]
-        await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
+        await w.store.commit("t", record("a", 1, b"one"), place).wait()
         assert w.memory.shards["t", 1].fence != fence, "it fenced itself before it read"
-        await w.states.commit("t", "a", Stored(2, b"two"), place).wait()
-        assert await w.states.load("t", "a", place) == Stored(2, b"two")
+        await w.store.commit("t", record("a", 2, b"two"), place).wait()
+        assert await w.store.load("t", "a", place) == History(2, exists=True, state=b"two")
 
 
 async def test_a_commit_in_doubt_that_had_not_happened_is_refused_and_cannot_come_later() -> None:
     async with world() as w:
         place = Place(1, 7)
-        await w.states.load("t", "a", place)
+        await w.store.load("t", "a", place)
         w.journal.moods = ["lost before"]
         with pytest.raises(CallError) as refused:
-            await w.states.commit("t", "a", Stored(1, b"one"), place).wait()
+            await w.store.commit("t", record("a", 1, b"one"), place).wait()
         assert refused.value.reason is Reason.STORE_UNAVAILABLE
         [late] = w.journal.groups
         assert await MemoryJournal.append(w.journal, late) == set(), "the lost commit comes at last"
-        assert await w.states.load("t", "a", place) is None
+        assert await w.store.load("t", "a", place) is None
 
 
 async def test_a_commit_in_doubt_whose_shard_was_taken_meanwhile_is_nobody_s_to_tell() -> None:
     async with world() as w:
         place = Place(1, 7)
-        await w.states.load("t", "a", place)
+        await w.store.load("t", "a", place)
         w.journal.moods = ["lost after"]
         w.journal.gate = asyncio.Event()
         async with asyncio.TaskGroup() as calls:
-            call = calls.create_task(outcome(w.states, place))
+            call = calls.create_task(outcome(w.store, place))
             await until("it is being written", lambda: len(w.journal.groups) == 1, within=2)
             await w.other(8)
             w.journal.gate.set()
@@ -180,9 +179,9 @@ async def test_a_commit_in_doubt_whose_shard_was_taken_meanwhile_is_nobody_s_to_
         assert w.lost == [place]
 
 
-async def outcome(states: JournalStates, place: Ownership) -> Reason | None:
+async def outcome(store: JournalStore, place: Ownership) -> Reason | None:
     try:
-        await states.commit("t", "a", Stored(1, b"one"), place).wait()
+        await store.commit("t", record("a", 1, b"one"), place).wait()
     except CallError as error:
         return error.reason
     return None
@@ -193,7 +192,7 @@ async def test_an_epoch_below_the_journal_s_is_refused_and_reported() -> None:
         place = Place(1, 7)
         await w.other(9)
         with pytest.raises(CallError) as refused:
-            await w.states.load("t", "a", place)
+            await w.store.load("t", "a", place)
         assert refused.value.reason is Reason.NOT_OWNER
         assert w.seen == [("t", 1, 9)]
         assert w.lost == [place]
@@ -204,7 +203,7 @@ async def test_a_shard_is_taken_once_for_all_its_entities() -> None:
         place = Place(1, 7)
         async with asyncio.TaskGroup() as calls:
             for key in "abc":
-                calls.create_task(w.states.load("t", key, place))
+                calls.create_task(w.store.load("t", key, place))
         fence = w.memory.shards["t", 1].fence
-        await w.states.load("t", "d", place)
+        await w.store.load("t", "d", place)
         assert w.memory.shards["t", 1].fence == fence
