@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -253,17 +253,19 @@ async def test_a_number_is_used_once(journal: Journal) -> None:
     assert await log(journal, 0) == [record("a", 1), record("b", 1)]
 
 
-async def test_a_request_id_is_used_once_by_an_entity(journal: Journal) -> None:
+async def test_what_came_of_calls_is_found_by_their_ids(journal: Journal) -> None:
     own = await taken(journal, 0, 1)
-    assert await written(journal, 0, own, record("a", 1, request_id="x"), record("a", 2))
-    with pytest.raises(Clash):
-        await written(journal, 0, own, record("a", 3), record("a", 4, request_id="x"))
-    with pytest.raises(Clash):
-        await written(
-            journal, 0, own, record("b", 1, request_id="y"), record("b", 2, request_id="y")
-        )
-    assert len(await log(journal, 0)) == 2
-    assert await written(journal, 0, own, record("b", 1, request_id="x"), record("a", 3))
+    records = [
+        replace(record("a", seq, request_id=name), outcome=bytes([seq]), keep_until_ms=seq)
+        for seq, name in enumerate(("x", "", "y", "x"), start=1)
+    ]
+    assert await written(journal, 0, own, *records, record("b", 1, request_id="z"))
+    first, _, third, fourth = (one.kept() for one in records)
+    assert list(await journal.outcomes(TYPE, 0, "a", 10)) == [fourth, third, first]
+    assert list(await journal.outcomes(TYPE, 0, "a", 2)) == [fourth, third]
+    assert await journal.outcome(TYPE, 0, "a", "y") == third
+    assert await journal.outcome(TYPE, 0, "a", "x") == fourth, "the latest of a name"
+    assert await journal.outcome(TYPE, 0, "a", "z") is None
 
 
 @pytest.mark.parametrize("later", [1, 2], ids=["under the same epoch", "under a higher one"])

@@ -297,6 +297,8 @@ def _limits(config: WorkerConfig) -> HostLimits:
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,
         max_message_bytes=config.max_message_bytes,
+        repeat_window_s=config.repeat_window_s,
+        repeat_bytes=config.repeat_bytes,
     )
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
@@ -43,6 +44,14 @@ INSERT INTO journal (type, shard, off, epoch, key, seq, kind, data,
 """
 _NEWEST_FIRST = """
 SELECT seq, kind, data FROM journal WHERE type = ? AND shard = ? AND key = ? ORDER BY seq DESC
+"""
+_KEPT = "SELECT request_id, outcome, time_ms, keep_until_ms FROM journal"
+_OUTCOMES = f"""
+{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id IS NOT NULL
+ORDER BY seq DESC LIMIT ?
+"""
+_OUTCOME = f"""
+{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id = ? ORDER BY seq DESC LIMIT 1
 """
 _SNAPSHOT = "SELECT seq, data FROM snapshot WHERE type = ? AND shard = ? AND key = ?"
 _TAIL = """
@@ -149,6 +158,23 @@ class SqliteJournal:
             return histories
 
         return await self._reader.run(load)
+
+    async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, most)
+        return await self._reader.run(
+            lambda connection: [Kept(*row) for row in connection.execute(_OUTCOMES, asked)]
+        )
+
+    async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, request_id)
+
+        def outcome(connection: sqlite3.Connection) -> Kept | None:
+            row = connection.execute(_OUTCOME, asked).fetchone()
+            return Kept(*row) if row is not None else None
+
+        return await self._reader.run(outcome)
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
