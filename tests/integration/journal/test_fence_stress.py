@@ -11,6 +11,8 @@ from seedbed_worker.journal.sqlite import SqliteJournal
 from tests.integration.journal.holed import NO_FENCE, NO_WRITER, holed
 from tests.support.fence_stress import Plan, stress
 
+pytestmark = pytest.mark.integration
+
 TAKEOVERS = 1000
 
 
