@@ -24,7 +24,7 @@ from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.epoch_reports import EpochReports
-from seedbed_seed.events import Events
+from seedbed_seed.events import EventLimits, Events
 from seedbed_seed.evidence import Budget
 from seedbed_seed.joining import Joining
 from seedbed_seed.leader_verbs import LeaderVerbs
@@ -32,7 +32,7 @@ from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
 from seedbed_seed.memory_store import MemoryStore
 from seedbed_seed.order_book import OrderBook
-from seedbed_seed.order_verbs import OrderVerbs
+from seedbed_seed.order_verbs import OrderLimits, OrderVerbs
 from seedbed_seed.placement import Placement
 from seedbed_seed.records import Keys, parse_record
 from seedbed_seed.registration import Registration, RegistrationSettings
@@ -68,7 +68,7 @@ class Desk:
         self.clock = clock = SystemClock()
         self.keys = Keys("test")
         self.dialler = ScriptedDialler()
-        self.events = Events(clock)
+        self.events = Events(clock, EventLimits())
         coordinator = Coordinator(
             CoordinatorSettings(ttl_ns=ttl_s * 1_000_000_000, evidence=evidence)
         )
@@ -155,7 +155,7 @@ class Desk:
         return Admin(
             view=self.view,
             table_of=self.table_of,
-            orders=OrderVerbs(self.view, self.orders, self.table_of),
+            orders=OrderVerbs(self.view, self.orders, self.table_of, OrderLimits()),
             leader=LeaderVerbs(
                 view=self.view,
                 node_id=node,

@@ -81,7 +81,7 @@ class Seed:
         keys = Keys(config.cluster)
         ttl_s, step_s = config.lease_ttl_s, config.lease_ttl_s / 8
         coordinator = Coordinator(config.coordinator)
-        self.events = Events(clock)
+        self.events = Events(clock, config.events)
         self.view = ClusterView(
             store=store,
             clock=clock,
@@ -140,12 +140,13 @@ class Seed:
             lead=self.driver.epoch_reported,
             timeout_s=step_s,
         )
+        self.admin = self._admin(OrderBook(store, keys, step_s))
         self.registration = self._registration(MemberRecords(store, keys, step_s), contracts)
         self.server = self.transport.server(
             self.registration,
             self.watches,
             self.epochs,
-            self._admin(OrderBook(store, keys, step_s)),
+            self.admin,
             Reflection(self.view),
             self.health,
             self.gateway,  # last: it knows an answer to every path
@@ -221,7 +222,7 @@ class Seed:
         return Admin(
             view=self.view,
             table_of=table_of,
-            orders=OrderVerbs(self.view, orders, table_of),
+            orders=OrderVerbs(self.view, orders, table_of, self.config.orders),
             leader=LeaderVerbs(
                 view=self.view,
                 node_id=self.config.node_id,

@@ -156,8 +156,29 @@ class Home(Lines):
             if isinstance(job, Visit) and not job.open:
                 if not job.handed:
                     self.refuse_all([job])
-                elif job.began and job.standing is not HOLDING and not job.is_outside:
+                elif (
+                    job.began
+                    and job.standing is not HOLDING
+                    and not job.is_outside
+                    and job.held is None
+                ):
                     job.move()
+
+    def drop(self, entity: AnyEntity, error: CallError) -> None:
+        """What it has in memory was not kept: end with this error what is built on it."""
+        key = entity.seedbed_key
+        if self.entities.get(key) is not entity:
+            return  # it has left already
+        cell = self.cells.get(key)
+        if cell is None:
+            self._remove(key)
+            return
+        for job in (*self.calls, *self.streams):
+            if job.cell is cell and job.standing is HOLDING:
+                job.stop(error.reason, error.message)
+        self.discard(cell)
+        if not cell.held:
+            self.end_life(cell)
 
     def discard(self, cell: Cell) -> None:
         """What the entity has in memory counts no more: its next life begins when the turn that
@@ -169,6 +190,8 @@ class Home(Lines):
         cell.entity = None
 
     def _lose_job(self, job: Job) -> None:
+        if job.held is not None:
+            return  # the store knows how it ends
         if not job.began:
             self.refuse_all([job])
         elif isinstance(job, StreamCall):

@@ -49,7 +49,7 @@ class Household(Protocol):
         ...
 
     def finish(self, job: Job) -> None:
-        """Its task ends: `part` and `forget`."""
+        """Its task ends: `part`, and `forget` unless its answer is held."""
         ...
 
     def part(self, job: Job) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from seedbed.calls import NotHere
 from seedbed.entity import AnyEntity
+from seedbed.errors import CallError
 from seedbed_worker.cells import Cell, Shard
 from seedbed_worker.commits import Commits
 from seedbed_worker.core.mailbox import HOLDING, WAITING
@@ -27,7 +28,7 @@ class Lines:
     def __init__(self, rt: Runtime, hosted: HostedClass, store: EntityStore) -> None:
         self.rt = rt
         self.hosted = hosted
-        self.commits = Commits(hosted, store)
+        self.commits = Commits(hosted, store, self.drop)
         self.entities: dict[str, AnyEntity] = {}
         self.cells: dict[str, Cell] = {}
         self.calls: set[Job] = set()
@@ -134,7 +135,7 @@ class Lines:
             cell.guests.discard(job)
 
     def finish(self, job: Job) -> None:
-        """Its task ends: `part` and `forget`."""
+        """Its task ends: `part`, and `forget` unless its answer is held."""
         cell = job.cell
         if (
             job.standing is HOLDING
@@ -153,7 +154,8 @@ class Lines:
                 cell.dead = True
         else:
             self._finish_unusual(job, cell)
-        self.forget(job)
+        if job.held is None:
+            self.forget(job)
 
     def _finish_unusual(self, job: Job, cell: Cell | None) -> None:
         absence, job.absence = job.absence, None
@@ -184,8 +186,6 @@ class Lines:
             rt.calls -= 1
             if job.shard.exit is not None:
                 job.shard.exit.ended(job)
-            if rt.draining and not rt.calls:
-                rt.quiet.set()
         elif job in self.streams:
             self.streams.remove(job)
             rt.streams -= 1
@@ -234,4 +234,8 @@ class Lines:
 
     def retire(self, entity: AnyEntity) -> None:
         """Take an entity out of memory once those who run have left."""
+        raise NotImplementedError
+
+    def drop(self, entity: AnyEntity, error: CallError) -> None:
+        """What it has in memory was not kept: end with this error what is built on it."""
         raise NotImplementedError

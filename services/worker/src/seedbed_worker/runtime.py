@@ -120,8 +120,8 @@ class Runtime:
     """One for each host; entities of all types hold it."""
 
     __slots__ = (
-        "calls", "channel", "clock", "draining", "lease", "limits", "live", "metrics", "node_id",
-        "quiet", "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
+        "calls", "channel", "clock", "lease", "limits", "live", "metrics", "node_id",
+        "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -149,9 +149,6 @@ class Runtime:
         self.runners = Runners()
         self.running = False
         """The host's own task has begun and not ended: turns may begin."""
-        self.draining = False
-        self.quiet = asyncio.Event()
-        """Set when the last unary call has ended, while draining."""
         self.calls = 0
         """Unary calls that wait or run, and entities that leave."""
         self.streams = 0

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from seedbed import tables
 from seedbed.errors import ProtocolError
+from seedbed.lease_state import LeaseState
 from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
@@ -24,9 +25,9 @@ PROTOCOL_MAX = 1
 _NS_PER_MS = 1_000_000
 
 _STATES = {
-    pb.LEASE_STATE_RENEWED: msg.LeaseState.RENEWED,
-    pb.LEASE_STATE_LOST: msg.LeaseState.LOST,
-    pb.LEASE_STATE_UNKNOWN: msg.LeaseState.UNKNOWN,
+    pb.LEASE_STATE_RENEWED: LeaseState.RENEWED,
+    pb.LEASE_STATE_LOST: LeaseState.LOST,
+    pb.LEASE_STATE_UNKNOWN: LeaseState.UNKNOWN,
 }
 
 
@@ -190,7 +191,7 @@ def _welcome(welcome: pb.Welcome, wall_ms: int) -> msg.Welcome:
 
 def _ack(ack: pb.HeartbeatAck, wall_ms: int) -> msg.Acked:
     state = _STATES.get(ack.state)
-    if state is None or (state is msg.LeaseState.RENEWED and not ack.ttl_ms):
+    if state is None or (state is LeaseState.RENEWED and not ack.ttl_ms):
         raise ProtocolError(f"a HeartbeatAck with state {ack.state} and TTL {ack.ttl_ms} ms")
     return msg.Acked(ack.seq, state, ack.ttl_ms * _NS_PER_MS, _skew(ack.time_ms, wall_ms))
 

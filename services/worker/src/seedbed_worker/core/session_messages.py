@@ -6,20 +6,11 @@ Times are nanoseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
 
 from seedbed.ids import Epoch, Incarnation
+from seedbed.lease_state import LeaseState
 from seedbed.routing import Release, ShardTable
-
-
-class LeaseState(Enum):
-    """A seed's answer to a heartbeat."""
-
-    RENEWED = "RENEWED"
-    LOST = "LOST"
-    UNKNOWN = "UNKNOWN"
-
 
 # Messages from a seed.
 

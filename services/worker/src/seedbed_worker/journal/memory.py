@@ -57,6 +57,8 @@ class Memory:
 class MemoryJournal:
     """A `Journal`. It is never in doubt, and unavailable only while it is not open."""
 
+    lanes = 1
+
     def __init__(self, memory: Memory | None = None) -> None:
         self._memory = memory or Memory()
         self._open = False

@@ -144,6 +144,11 @@ class Journal(Protocol):
     whoever has cancelled it knows nothing of its end.
     """
 
+    @property
+    def lanes(self) -> int:
+        """So many appends may be under way at once, of different shards."""
+        ...
+
     async def open(self, cluster: str) -> Whose:
         """Connect, and see that the schema is this release's.
 

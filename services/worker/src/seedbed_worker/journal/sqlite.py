@@ -57,6 +57,8 @@ class SqliteJournal:
     `open` makes the file if it is not there, but not its folder. `lock_wait_s` is in seconds.
     """
 
+    lanes = 1
+
     def __init__(self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
         self._writer = SqliteThread(path, lock_wait_s=lock_wait_s)
         self._reader = SqliteThread(path, lock_wait_s=lock_wait_s)

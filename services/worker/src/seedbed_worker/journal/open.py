@@ -1,0 +1,16 @@
+"""From an address to a journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seedbed.settings import Secret
+from seedbed_worker.journal.port import Journal
+from seedbed_worker.journal.sqlite import SqliteJournal
+
+SQLITE = "sqlite:///"
+
+
+def journal_at(address: Secret) -> Journal:
+    """The journal of a checked `SEEDBED_JOURNAL`; nothing is opened yet."""
+    return SqliteJournal(Path(address.read().removeprefix(SQLITE)))
