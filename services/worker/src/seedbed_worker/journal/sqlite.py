@@ -8,7 +8,8 @@ machine: over a network its locks hold nobody off.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from seedbed_worker.core.outcomes import Kept
@@ -42,6 +43,7 @@ _INSERT = """
 INSERT INTO journal (type, shard, off, epoch, key, seq, kind, data,
   request_id, outcome, keep_until_ms, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_COUNT = "UPDATE fence SET last_off = last_off + ? WHERE type = ? AND shard = ?"
 _NEWEST_FIRST = """
 SELECT seq, kind, data FROM journal WHERE type = ? AND shard = ? AND key = ? ORDER BY seq DESC
 """
@@ -134,11 +136,16 @@ class SqliteJournal:
 
         def append(connection: sqlite3.Connection) -> set[ShardKey]:
             with writing(connection):
-                return {
-                    (group.type, group.shard)
+                owned = [
+                    (type_id, group, last_off)
                     for type_id, group in placed
-                    if _write(connection, type_id, group)
-                }
+                    if (last_off := _last_off(connection, type_id, group)) is not None
+                ]
+                connection.executemany(_INSERT, chain.from_iterable(_rows(*one) for one in owned))
+                connection.executemany(
+                    _COUNT, [(len(group.records), type_, group.shard) for type_, group, _ in owned]
+                )
+            return {(group.type, group.shard) for _, group, _ in owned}
 
         return await self._writer.run(append)
 
@@ -199,28 +206,18 @@ def _whose(connection: sqlite3.Connection) -> Whose:
     return Whose(*connection.execute(f"SELECT {columns} FROM meta").fetchone())
 
 
-def _write(connection: sqlite3.Connection, type_id: int, group: Group) -> bool:
-    """Write a group if its fence is the shard's."""
+def _last_off(connection: sqlite3.Connection, type_id: int, group: Group) -> int | None:
+    """The shard's, if its fence is the group's."""
     epoch, writer = group.fence
     fence = (type_id, group.shard, epoch, writer.bytes)
     found = connection.execute(FENCED, fence).fetchone()
-    if found is None:
-        return False
-    off: int = found[0]
-    connection.executemany(
-        _INSERT,
-        [
-            (
-                *(type_id, group.shard, off + place, epoch),
-                *(record.key, record.seq, record.kind, record.data),
-                *(record.request_id or None, record.outcome),
-                *(record.keep_until_ms, record.time_ms),
-            )
-            for place, record in enumerate(group.records, start=1)
-        ],
-    )
-    connection.execute(
-        "UPDATE fence SET last_off = ? WHERE type = ? AND shard = ?",
-        (off + len(group.records), type_id, group.shard),
-    )
-    return True
+    return None if found is None else found[0]
+
+
+def _rows(type_id: int, group: Group, last_off: int) -> Iterator[tuple[object, ...]]:
+    shard, epoch = group.shard, group.fence.epoch
+    for off, one in enumerate(group.records, start=last_off + 1):
+        yield (
+            *(type_id, shard, off, epoch, one.key, one.seq, one.kind, one.data),
+            *(one.request_id or None, one.outcome, one.keep_until_ms, one.time_ms),
+        )
