@@ -56,9 +56,7 @@ class Contracts:
                 continue  # the view has logged it
         return tuple(known)
 
-    async def register(
-        self, declared: Sequence[cluster_pb2.TypeDeclaration]
-    ) -> Mapping[str, int]:
+    async def register(self, declared: Sequence[cluster_pb2.TypeDeclaration]) -> Mapping[str, int]:
         """Store what a worker declares; returns the shard count of each of its types.
 
         Raises `CallError(INCOMPATIBLE)` or a `StoreError`.

@@ -21,9 +21,9 @@ Who meets whom:
 - A worker ends between Welcome and binding: pinned and unbound, so the next one binds it.
 - Two seeds make `ClusterInfo`: guarded by its absence, so one uid stands; the other seed reads it.
 - A write whose answer was lost is resolved by reading: what it would change is there or not.
-- `adopt --force` pins another journal while a worker with the pinned one joins. Neither may miss the
-  other: the worker's record is written before the pin is read once more, the new pin is written
-  before the records are. So the worker is refused, or the operator is told.
+- `adopt --force` pins another journal while a worker with the pinned one joins. They cannot miss
+  each other: the worker's record is written before the pin is read once more, and the new pin
+  before the records are read once more. So the worker is refused, or the operator is told.
 - A store that was restored from a backup has the same uid. If it is older than the pin, the next
   worker pins the same journal again, since all are bound to it.
 """

@@ -104,6 +104,27 @@ class SqliteJournal:
 
         await self._writer.run(bind)
 
+    async def rebind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+
+        def rebind(connection: sqlite3.Connection) -> None:
+            with writing(connection):
+                connection.execute("UPDATE meta SET cluster_uid = ?", (cluster_uid,))
+
+        await self._writer.run(rebind)
+
+    async def probe(self) -> Whose:
+        """See `Journal`."""
+
+        def probe(connection: sqlite3.Connection) -> Whose:
+            with writing(connection):
+                # A number in the file's head that SQLite leaves to us, and we to nothing else.
+                (number,) = connection.execute("PRAGMA user_version").fetchone()
+                connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
+                return _whose(connection)
+
+        return await self._writer.run(probe)
+
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """See `Journal`."""
         place = (self._types[type_], shard)
