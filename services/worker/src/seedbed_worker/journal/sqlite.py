@@ -54,14 +54,17 @@ FROM journal WHERE type = ? AND shard = ? AND off > ? ORDER BY off LIMIT ?
 class SqliteJournal:
     """A `Journal`. It writes on one thread and reads on another, so that no read waits for a write.
 
-    `open` makes the file if it is not there, but not its folder. `lock_wait_s` is in seconds.
+    `open` makes the file if it is not there, unless `create` is False, but not its folder.
+    `lock_wait_s` is in seconds.
     """
 
     lanes = 1
 
-    def __init__(self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
-        self._writer = SqliteThread(path, lock_wait_s=lock_wait_s)
-        self._reader = SqliteThread(path, lock_wait_s=lock_wait_s)
+    def __init__(
+        self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S, create: bool = True
+    ) -> None:
+        self._writer = SqliteThread(path, lock_wait_s=lock_wait_s, create=create)
+        self._reader = SqliteThread(path, lock_wait_s=lock_wait_s, create=create)
         self._types: dict[str, int] = {}
 
     async def open(self, cluster: str) -> Whose:
