@@ -13,6 +13,7 @@ from seedbed.clock import SystemClock
 from seedbed.ids import Generation
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
+from seedbed_worker.binding import Welcomed
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.session import Session
@@ -56,6 +57,9 @@ class Worker:
             loop_lag_ns=lambda: self.lag_ns,
             loop_stall_limit_ns=1_000_000_000,
         )
+
+    def welcomed(self, welcomed: Welcomed) -> None:
+        raise AssertionError("it has no journal")
 
     def up(self, lease: Lease) -> None:
         self.leases.append(lease)

@@ -76,7 +76,6 @@ async def world() -> AsyncGenerator[World]:
     seen: list[tuple[str, int, int]] = []
     store = JournalStore(
         journal,
-        shard_count=lambda type_: 8,
         new_writer=uuid4,
         lost=lost.append,
         epoch_seen=lambda *one: seen.append(one),

@@ -85,6 +85,15 @@ class MemoryJournal:
         check_uid(memory.whose, cluster_uid)
         memory.whose = memory.whose._replace(cluster_uid=cluster_uid)
 
+    async def rebind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+        memory = self._opened()
+        memory.whose = memory.whose._replace(cluster_uid=cluster_uid)
+
+    async def probe(self) -> Whose:
+        """See `Journal`."""
+        return self._opened().whose
+
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """See `Journal`."""
         taken = self._opened().shards[type_, shard]

@@ -11,6 +11,9 @@ from seedbed_worker.journal.sqlite import SqliteJournal
 SQLITE = "sqlite:///"
 
 
-def journal_at(address: Secret) -> Journal:
-    """The journal of a checked `SEEDBED_JOURNAL`; nothing is opened yet."""
-    return SqliteJournal(Path(address.read().removeprefix(SQLITE)))
+def journal_at(address: Secret, *, create: bool = True) -> Journal:
+    """The journal of a checked `SEEDBED_JOURNAL`; nothing is opened yet.
+
+    `create`: `open` may make it if it is not there.
+    """
+    return SqliteJournal(Path(address.read().removeprefix(SQLITE)), create=create)

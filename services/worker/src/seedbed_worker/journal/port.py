@@ -176,6 +176,17 @@ class Journal(Protocol):
         """
         ...
 
+    async def rebind(self, cluster_uid: str) -> None:
+        """Make it this incarnation of the cluster's, whoever's it was: all that was before is lost.
+
+        Who calls this has seen to it that no other cluster uses the journal.
+        """
+        ...
+
+    async def probe(self) -> Whose:
+        """Write and commit something that changes nothing; whose the journal is now."""
+        ...
+
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """From now on only what comes under this fence is written. Raises `Superseded`."""
         ...

@@ -65,14 +65,17 @@ FROM journal WHERE type = ? AND shard = ? AND off > ? ORDER BY off LIMIT ?
 class SqliteJournal:
     """A `Journal`. It writes on one thread and reads on another, so that no read waits for a write.
 
-    `open` makes the file if it is not there, but not its folder. `lock_wait_s` is in seconds.
+    `open` makes the file if it is not there, unless `create` is False, but not its folder.
+    `lock_wait_s` is in seconds.
     """
 
     lanes = 1
 
-    def __init__(self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
-        self._writer = SqliteThread(path, lock_wait_s=lock_wait_s)
-        self._reader = SqliteThread(path, lock_wait_s=lock_wait_s)
+    def __init__(
+        self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S, create: bool = True
+    ) -> None:
+        self._writer = SqliteThread(path, lock_wait_s=lock_wait_s, create=create)
+        self._reader = SqliteThread(path, lock_wait_s=lock_wait_s, create=create)
         self._types: dict[str, int] = {}
 
     async def open(self, cluster: str) -> Whose:
@@ -114,6 +117,27 @@ class SqliteJournal:
                 connection.execute("UPDATE meta SET cluster_uid = ?", (cluster_uid,))
 
         await self._writer.run(bind)
+
+    async def rebind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+
+        def rebind(connection: sqlite3.Connection) -> None:
+            with writing(connection):
+                connection.execute("UPDATE meta SET cluster_uid = ?", (cluster_uid,))
+
+        await self._writer.run(rebind)
+
+    async def probe(self) -> Whose:
+        """See `Journal`."""
+
+        def probe(connection: sqlite3.Connection) -> Whose:
+            with writing(connection):
+                # A number in the file's head that SQLite leaves to us, and we to nothing else.
+                (number,) = connection.execute("PRAGMA user_version").fetchone()
+                connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
+                return _whose(connection)
+
+        return await self._writer.run(probe)
 
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """See `Journal`."""

@@ -26,16 +26,13 @@ class JournalStore:
         self,
         journal: Journal,
         *,
-        shard_count: Callable[[str], int],
         new_writer: Callable[[], UUID],
         lost: Lost,
         epoch_seen: Callable[[str, int, Epoch], object],
     ) -> None:
-        """`shard_count` is asked for types that are owned. `epoch_seen` is told of a shard that the
-        journal holds under a higher epoch than its owner's."""
+        """The journal knows the types already. `epoch_seen` is told of a shard that it holds under
+        a higher epoch than its owner's."""
         self._journal = journal
-        self._shard_count = shard_count
-        self._entered: set[str] = set()
         self._owned: WeakKeyDictionary[Ownership, Owned] = WeakKeyDictionary()
         self._tell = lost
         self._writer = JournalWriter(
@@ -50,9 +47,6 @@ class JournalStore:
         """What was committed. Raises `CallError`."""
         owned = self._owned_by(type_, shard)
         try:
-            if type_ not in self._entered:
-                await self._journal.enter({type_: self._shard_count(type_)})
-                self._entered.add(type_)
             await self._writer.take(owned)
             if owned.newest is not None:
                 await owned.newest.ended()
