@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -24,7 +25,8 @@ from seedbed_worker.cells import Cell
 from seedbed_worker.core.mailbox import HOLDING
 from seedbed_worker.entity_store import Commit, EntityStore, Ownership
 from seedbed_worker.hosted import HostedClass
-from seedbed_worker.journal.port import History, Kind, Record
+from seedbed_worker.journal.port import History, Kind, Record, ReminderChange
+from seedbed_worker.reminding import Asked
 from seedbed_worker.state_codec import StateCodec, codec_of
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Change: TypeAlias = Literal["save", "delete"]
+Change: TypeAlias = Literal["save", "delete", "remind"]
+"""`remind`: nothing but `Job.reminders`."""
 
 Drop: TypeAlias = Callable[[AnyEntity, CallError], object]
 
@@ -87,11 +90,19 @@ class Commits:
         cell, entity = job.cell, job.entity
         if change is None or cell is None or entity is None:
             return
+        asked, job.reminders = job.reminders or {}, None
+        if change == "remind":
+            if not any(one.durable for one in asked.values()):
+                self._tell_reminders(job, asked, self.under_way.get(cell.key))
+                return
+            change = "save"
         seq = entity.seedbed_seq + 1
         kept = NOTHING if change == "delete" else KEPT
         commit: Commit | None = None
         if self._store is not None:
             record = self._record(entity, change, seq, job, answer)
+            if asked:
+                record = replace(record, reminders=_stored(asked, seq))
             try:
                 commit = self._store.commit(self._type, record, job.shard)
             except CallError:
@@ -107,6 +118,25 @@ class Commits:
         else:
             self.under_way[cell.key] = job.commit = commit
             commit.then(partial(self._ended, cell, entity))
+        if asked or change == "delete":
+            self._tell_reminders(job, asked, commit, deleted=change == "delete")
+
+    def note(self, job: Job, change: ReminderChange) -> Commit:
+        """Keep this of a reminder, beside what the job's turn changes. Raises `CallError`."""
+        cell, entity, store = job.cell, job.entity, self._store
+        if job.ended:
+            raise asyncio.CancelledError
+        assert cell is not None
+        assert entity is not None
+        assert store is not None
+        seq, now_ms = entity.seedbed_seq + 1, job.home.rt.clock.wall_ms()
+        record = Record(cell.key, seq, Kind.NOTE, b"", now_ms, reminders=(change,))
+        commit = store.commit(self._type, record, job.shard)
+        entity.seedbed_seq = seq
+        if not commit.done:
+            self.under_way[cell.key] = commit
+            commit.then(partial(self._ended, cell, entity))
+        return commit
 
     async def kept(self, key: str) -> None:
         """Return once all that the entity's turns have changed is stored. Raises `CallError`."""
@@ -144,6 +174,25 @@ class Commits:
             cell.tell_watchers()
         else:
             self._drop(entity, commit.error)
+
+    def _tell_reminders(
+        self,
+        job: Job,
+        asked: Mapping[tuple[str, str], Asked],
+        commit: Commit | None,
+        *,
+        deleted: bool = False,
+    ) -> None:
+        entity = job.entity
+        assert entity is not None
+        job.home.rt.reminders.changed(
+            job.shard,
+            (self._type, job.call.key),
+            asked,
+            entity.seedbed_seq,
+            commit,
+            deleted=deleted,
+        )
 
     def _differs(self, entity: AnyEntity) -> bool:
         try:
@@ -183,6 +232,12 @@ class Commits:
             return self._codec.decode(data)
         except StateError as error:
             raise StateError(f"{self._hosted.name} {entity.seedbed_key!r}: {error}") from error
+
+
+def _stored(asked: Mapping[tuple[str, str], Asked], seq: int) -> tuple[ReminderChange, ...]:
+    return tuple(
+        ReminderChange(*place, one.appointment(seq)) for place, one in asked.items() if one.durable
+    )
 
 
 def _mark(data: bytes) -> int:

@@ -25,6 +25,10 @@ def set_gauges(worker: Worker) -> None:
         "seedbed_open_streams",
         lambda: {(type_,): len(home.streams) for type_, home in host.homes.items()},
     )
+    gauge(
+        "seedbed_failing_reminders",
+        lambda: {(type_,): host.reminders.agenda.failing(type_) for type_ in host.homes},
+    )
     gauge("seedbed_loop_lag_seconds", lambda: worker.lag.lag_ns() / 1e9)
     gauge("seedbed_loop_lag_worst_seconds", lambda: worker.lag.worst_ns / 1e9)
 
