@@ -29,6 +29,7 @@ from seedbed_worker.journal.port import (
     Whose,
     WrongJournal,
 )
+from seedbed_worker.journal.postgres import PostgresJournal
 from seedbed_worker.journal.sqlite import SqliteJournal
 
 CLUSTER = "test"
@@ -39,23 +40,26 @@ Maker: TypeAlias = Callable[[], Journal]
 """Makes a journal over the one store of a test."""
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+POSTGRES = pytest.param("postgres", marks=pytest.mark.integration)
+
+
+@pytest.fixture(params=["memory", "sqlite", POSTGRES])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Maker:
     if request.param == "memory":
         memory = Memory()
         return lambda: MemoryJournal(memory)
-    return lambda: SqliteJournal(tmp_path / "journal.db")
+    if request.param == "sqlite":
+        return lambda: SqliteJournal(tmp_path / "journal.db")
+    dsn = request.getfixturevalue("journal_dsn")
+    return lambda: PostgresJournal(lambda: dsn)
 
 
 @asynccontextmanager
 async def opened(make: Maker, counts: Mapping[str, int] = COUNTS) -> AsyncGenerator[Journal]:
-    journal = make()
-    try:
+    async with make() as journal:
         await journal.open(CLUSTER)
         await journal.enter(counts)
         yield journal
-    finally:
-        await journal.close()
 
 
 @pytest.fixture
@@ -139,7 +143,9 @@ class Drawn:
         )
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+)
 DRAWN = st.builds(
     Drawn,
     key=st.sampled_from(["a", "A", "ä", "a ", "0x00", "\N{BANK}"]) | TEXTS,
@@ -359,11 +365,8 @@ async def test_a_journal_that_was_never_opened_can_be_closed(make: Maker) -> Non
 
 
 async def whose(make: Maker, cluster: str = CLUSTER) -> Whose:
-    journal = make()
-    try:
+    async with make() as journal:
         return await journal.open(cluster)
-    finally:
-        await journal.close()
 
 
 async def test_a_journal_is_one_clusters(make: Maker) -> None:

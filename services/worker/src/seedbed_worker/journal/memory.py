@@ -6,6 +6,8 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
@@ -60,6 +62,17 @@ class MemoryJournal:
     def __init__(self, memory: Memory | None = None) -> None:
         self._memory = memory or Memory()
         self._open = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     async def open(self, cluster: str) -> Whose:
         """See `Journal`."""

@@ -18,10 +18,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self, TypeAlias
 from uuid import UUID
 
 from seedbed.errors import SeedbedError
+
+ShardKey: TypeAlias = tuple[str, int]
+"""Type and number."""
 
 
 class JournalError(SeedbedError):
@@ -47,8 +51,10 @@ class Superseded(JournalError):
 
 
 class Clash(JournalError):
-    """A record's number or request id is in the journal already: its owner does not know what is
-    there. Nothing of what was asked was done, for any shard."""
+    """A record's number or request id is in the journal already, so its owner does not know what is
+    there; or the store cannot hold it. Nothing is written of any shard but those in `written`."""
+
+    written: Collection[ShardKey] = ()
 
 
 class WrongJournal(JournalError):
@@ -109,10 +115,6 @@ class Group(NamedTuple):
     records: Sequence[Record]
 
 
-ShardKey: TypeAlias = tuple[str, int]
-"""Type and number."""
-
-
 @dataclass(frozen=True, slots=True)
 class History:
     """What is kept of an entity: make its state from `state` and then `events`, in order."""
@@ -137,12 +139,23 @@ class Whose(NamedTuple):
 
 
 class Journal(Protocol):
-    """One store, used from one event loop.
+    """One store, used from one event loop, with `async with`.
 
     All methods raise `JournalError`: `Unavailable` when nothing was done, `InDoubt` when that is
     not known. None of them may be cancelled while it writes: it then ends in its own time, and
     whoever has cancelled it knows nothing of its end.
     """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """As `close`."""
+        ...
 
     async def open(self, cluster: str) -> Whose:
         """Connect, and see that the schema is this release's.

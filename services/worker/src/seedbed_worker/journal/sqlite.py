@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
@@ -62,6 +64,17 @@ class SqliteJournal:
         self._reader = SqliteThread(path, lock_wait_s=lock_wait_s)
         self._types: dict[str, int] = {}
         self._closing: Sequence[Awaitable[None]] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     async def open(self, cluster: str) -> Whose:
         """See `Journal`. An older schema is made this release's."""
