@@ -8,7 +8,7 @@ machine: over a network its locks hold nobody off.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,7 +63,6 @@ class SqliteJournal:
         self._writer = SqliteThread(path, lock_wait_s=lock_wait_s)
         self._reader = SqliteThread(path, lock_wait_s=lock_wait_s)
         self._types: dict[str, int] = {}
-        self._closing: Sequence[Awaitable[None]] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,9 +175,7 @@ class SqliteJournal:
 
     async def close(self) -> None:
         """See `Journal`."""
-        if self._closing is None:
-            self._closing = (self._reader.close(), self._writer.close())
-        for closed in self._closing:
+        for closed in (self._reader.close(), self._writer.close()):
             await closed
 
 

@@ -45,24 +45,25 @@ class SqliteThread:
         self._lock_wait_s = lock_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="seedbed-journal")
         self._connection: sqlite3.Connection | None = None
-        self._closed = False
+        self._closed: asyncio.Future[None] | None = None
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """What the function returns. Raises `JournalError`.
 
         It runs to its end, and in its turn, even if the caller is cancelled meanwhile.
         """
-        if self._closed:
+        if self._closed is not None:
             raise Unavailable("the journal is closed")
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._thread, self._run, function))
 
     def close(self) -> Awaitable[None]:
         """Ask for no more; wait until what was asked for has ended and the file is closed."""
-        self._closed = True
-        closing = asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
-        self._thread.shutdown(wait=False)
-        return asyncio.shield(closing)
+        if self._closed is None:
+            loop = asyncio.get_running_loop()
+            self._closed = loop.run_in_executor(self._thread, self._disconnect)
+            self._thread.shutdown(wait=False)  # that still runs, and ends the thread
+        return asyncio.shield(self._closed)
 
     def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         try:
