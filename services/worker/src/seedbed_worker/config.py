@@ -99,7 +99,7 @@ class WorkerConfig:
             max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),
             loop_stall_limit_s=reader.seconds("SEEDBED_LOOP_STALL_LIMIT_S", minimum=1.0),
             loop_warn_s=reader.seconds("SEEDBED_LOOP_WARN_S", minimum=0.01),
-            journal=_journal(reader),
+            journal=journal_secret(reader),
             journal_keep=_journal_keep(reader),
             journal_require_sync=reader.boolean("SEEDBED_JOURNAL_REQUIRE_SYNC"),
             trust_xfcc=reader.boolean("SEEDBED_TRUST_XFCC"),
@@ -125,7 +125,8 @@ def _app_revision(reader: Reader) -> str:
     return text
 
 
-def _journal(reader: Reader) -> Secret:
+def journal_secret(reader: Reader) -> Secret:
+    """Address of the journal. Raises `SettingsError`."""
     secret = reader.secret("SEEDBED_JOURNAL")
     text = secret.read()
     good = text == "none" or text.startswith(("postgresql://", "postgres://"))

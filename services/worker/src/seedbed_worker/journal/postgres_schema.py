@@ -6,11 +6,15 @@ release still in use needs: so the one before this works on a journal that has b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from seedbed_worker.journal.migrations import Migration, migrations, pending
-from seedbed_worker.journal.port import WrongJournal
+from seedbed_worker.journal.port import JournalError, WrongJournal
+from seedbed_worker.journal.postgres_errors import said
 from seedbed_worker.journal.postgres_session import connect
 
 if TYPE_CHECKING:
@@ -47,35 +51,43 @@ async def missing(connection: Connection) -> Sequence[Migration]:
 async def migrate(dsn: str) -> Sequence[str]:
     """Apply what is missing, each file in a transaction of its own; returns their names.
 
-    Two at a time do no harm: one waits for the other. Raises what asyncpg raises, `WrongJournal`.
+    Two at a time do no harm: one waits for the other. Raises `JournalError`.
     """
-    connection = await connect(dsn)
     applied: list[str] = []
-    try:
+    async with _connected(dsn) as connection:
         while True:
             async with connection.transaction():
                 await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
                 lacking = await missing(connection)
                 if not lacking:
                     return applied
-                await connection.execute(script(lacking[0]))
+                await connection.execute(_script(lacking[0]))
             applied.append(lacking[0].name)
-    finally:
-        await connection.close()
 
 
 async def pending_sql(dsn: str) -> str:
-    """What `migrate` would run, as a script for `psql`; empty if nothing is missing."""
+    """What `migrate` would run, as a script for `psql`; empty if nothing is missing.
+
+    Raises `JournalError`.
+    """
+    async with _connected(dsn) as connection:
+        lacking = await missing(connection)
+    return "\n".join(f"BEGIN;\n{_script(migration)}COMMIT;\n" for migration in lacking)
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncGenerator[Connection]:
     connection = await connect(dsn)
     try:
-        lacking = await missing(connection)
-    finally:
+        yield connection
         await connection.close()
-    return "\n".join(f"BEGIN;\n{script(migration)}COMMIT;\n" for migration in lacking)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise JournalError(f"PostgreSQL has not done it: {said(error)}") from error
+    finally:
+        connection.terminate()
 
 
-def script(migration: Migration) -> str:
+def _script(migration: Migration) -> str:
     """Its SQL, and its entry in the table of what was applied."""
-    return (
-        f"{migration.sql}\n{_ENTRY.format(migration.number, migration.name, migration.checksum)}\n"
-    )
+    entry = _ENTRY.format(migration.number, migration.name, migration.checksum)
+    return f"{migration.sql}\n{entry}\n"

@@ -124,8 +124,11 @@ class Sessions:
 
 
 async def connect(dsn: str) -> Connection:
-    """Connect, without anything that outlasts a transaction. Raises what asyncpg raises."""
-    return await asyncpg.connect(dsn, timeout=CONNECT_S, statement_cache_size=0)
+    """Connect, without anything that outlasts a transaction. Raises `Unavailable`."""
+    try:
+        return await asyncpg.connect(dsn, timeout=CONNECT_S, statement_cache_size=0)
+    except Exception as error:
+        raise no_connection(error) from error
 
 
 def unsafe(waits: str, standbys: str, *, require_sync: bool) -> str:
