@@ -45,10 +45,11 @@ class Session:
     async def prepare(self, *, named: bool = True) -> None:
         """Make `append` ready: kept by the server under its name, or sent and planned each time."""
         try:
-            # The driver asks more than one thing: in a transaction all goes to one server.
+            # The driver asks several things to learn the types, and sets `jit` meanwhile. So all in
+            # one transaction, for one server; rolled back, which a prepared statement outlives.
             await self.connection.execute("BEGIN")
             self._append = await self.connection.prepare(APPEND, name=APPEND_NAME if named else "")
-            await self.connection.execute("COMMIT")
+            await self.connection.execute("ROLLBACK")
         except _NOT_PREPARED:
             await self.connection.execute("ROLLBACK")
             await self.prepare(named=False)
