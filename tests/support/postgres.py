@@ -78,9 +78,13 @@ def _readable(folder: Path) -> Path:
     with suppress(PermissionError):
         _run(folder / "postgres", "--version")
         return folder
-    copy = _folder() / "install"
-    shutil.copytree(folder.parent, copy, symlinks=True)
-    return copy / "bin"
+    package = folder.parents[1]
+    copy = _folder() / package.name
+    shutil.copytree(folder.parent, copy / folder.parent.name, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")  # where a wheel has them
+    if libraries.is_dir():
+        shutil.copytree(libraries, copy.with_name(libraries.name))
+    return copy / folder.parent.name / "bin"
 
 
 class _As(TypedDict, total=False):

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from uuid import uuid4
 
 import asyncpg
@@ -56,7 +55,7 @@ async def verb(*arguments: str, **environ: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def clean() -> Mapping[str, str]:
+def clean() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("SEEDBED_")}
 
 
