@@ -106,7 +106,8 @@ _LIST = (
         "1",
         "workers",
         "seed",
-        "workers of the type's role that must be up before anything is placed from nothing",
+        "workers of the type's role that must be up before anything is placed from nothing: at"
+        " first, and after none was left",
     ),
     Setting(
         "SEEDBED_HANDOFF_TIMEOUT_S",
@@ -149,6 +150,13 @@ _LIST = (
         "seconds",
         "worker",
         "how long the first outcome under a caller's idempotency key is remembered",
+    ),
+    Setting(
+        "SEEDBED_REPEAT_BYTES",
+        "67108864",
+        "bytes",
+        "worker",
+        "outcomes of one type's calls in memory; others are read from the journal when needed",
     ),
     Setting(
         "SEEDBED_MAX_MESSAGE_BYTES",
@@ -197,6 +205,29 @@ _LIST = (
         "seed",
         "client connections are asked to connect anew after it (10 % either way)",
     ),
+    Setting(
+        "SEEDBED_ORDERED_PINS",
+        "10000",
+        "shards",
+        "seed",
+        "shards that operators may have pinned; all orders together take 1 MB at most, since one"
+        " value in etcd holds them",
+    ),
+    Setting(
+        "SEEDBED_ORDERED_NODES",
+        "1000",
+        "nodes",
+        "seed",
+        "nodes that operators may have cordoned or draining, be they there or not",
+    ),
+    Setting(
+        "SEEDBED_EVENTS_KEPT",
+        "1000",
+        "events",
+        "seed",
+        "latest events that a seed keeps for readers; a slower reader is told how many it missed",
+    ),
+    Setting("SEEDBED_EVENT_READERS", "100", "readers", "seed", "open `WatchEvents` of one seed"),
     Setting("SEEDBED_TRUST_XFCC", "off", "boolean", "all", "believe a sidecar's word on who calls"),
     Setting("SEEDBED_SEED_PRINCIPALS", "", "names", "worker", "identities that seeds have"),
     Setting("SEEDBED_POLICY", "", "file", "seed, worker", "who may call what"),

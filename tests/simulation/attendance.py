@@ -91,7 +91,7 @@ class Attendance:
                         partial(self._facts_read, registered, seq, self._seed.revision),
                     )
                 case sessions.Ack(seq, state, ttl_ns):
-                    registered.stream.down.send(msg.Acked(seq, msg.LeaseState(state.value), ttl_ns))
+                    registered.stream.down.send(msg.Acked(seq, state, ttl_ns))
                 case sessions.SetUp():
                     self._records.set_up(registered)
                 case sessions.Silent(age_ns):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seedbed.ids import Incarnation
+from seedbed.lease_state import LeaseState
 from seedbed.routing import ShardTable
 from seedbed_seed.core import sessions
 from seedbed_seed.core.sessions import Session
@@ -173,7 +174,7 @@ class _AckFirst(Session):
         for command in commands:
             match command:
                 case sessions.Renew(seq):
-                    ack = sessions.Ack(seq, sessions.LeaseState.RENEWED, TTL_NS)
+                    ack = sessions.Ack(seq, LeaseState.RENEWED, TTL_NS)
                     out += [ack, command]
                 case sessions.Ack():
                     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -19,22 +20,18 @@ class Tally:
 
 class Census(Entity[Tally], rpc.CensusServicer, durable=False):
     async def Add(self, request: pb.Person, context: ServicerContext) -> pb.Count:
-        self.state.count += 1
-        self.save()
-        return self.tally()
+        return self.add(request.number)
 
     async def Slow(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
         await asyncio.sleep(request.pause_ms / 1000)
-        self.state.count += 1
-        self.save()
-        return self.tally()
+        counted = self.add(request.person.number)
+        time.sleep(request.block_ms / 1000)  # noqa: ASYNC251  user code that does the wrong thing
+        return counted
 
     async def Away(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
         async with self.outside():
             await asyncio.sleep(request.pause_ms / 1000)
-        self.state.count += 1
-        self.save()
-        return self.tally()
+        return self.add(request.person.number)
 
     async def Get(self, request: pb.Person, context: ServicerContext) -> pb.Count:
         return self.tally()
@@ -42,6 +39,12 @@ class Census(Entity[Tally], rpc.CensusServicer, durable=False):
     async def Watch(self, request: pb.Person, context: ServicerContext) -> AsyncIterator[pb.Count]:
         async for _ in self.changes():
             yield self.tally()
+
+    def add(self, number: int) -> pb.Count:
+        """Count a call; `number` is its caller's."""
+        self.state.count += 1
+        self.save()
+        return self.tally()
 
     def tally(self) -> pb.Count:
         return pb.Count(

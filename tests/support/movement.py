@@ -20,7 +20,7 @@ from seedbed.v1 import admin_pb2, admin_pb2_grpc
 from tests.support import witness
 from tests.support.cluster import Cluster, Status, cluster
 from tests.support.effects import ENTITIES, check_effects, effects_of
-from tests.support.load import REFUSALS, Call, Dial, Load, check_calls, load, warm
+from tests.support.load import REFUSALS, Call, Dial, Load, add, check_calls, load, warm
 from tests.support.pauses import in_ms, moved_keys, pauses
 from tests.support.processes import Node
 from tests.support.waiting import now
@@ -65,12 +65,22 @@ class Scene:
         return found
 
     async def slow(
-        self, key: str, seconds: float, *, entry: str, timeout: float, outside: bool = False
+        self,
+        key: str,
+        seconds: float,
+        *,
+        entry: str,
+        timeout: float,
+        outside: bool = False,
+        block: float = 0.0,
     ) -> Call:
-        """One recorded call whose turn (or time outside it) takes so long."""
+        """One recorded call whose turn (or time outside it) takes so long, and then, when it has
+        had its effect, blocks its worker's loop for `block` seconds."""
         number, sent = next(self._numbers), now()
         asked = pb.SlowRequest(
-            person=pb.Person(name=key, number=number), pause_ms=int(seconds * 1000)
+            person=pb.Person(name=key, number=number),
+            pause_ms=int(seconds * 1000),
+            block_ms=int(block * 1000),
         )
         async with grpc.aio.insecure_channel(entry) as channel:
             stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
@@ -87,6 +97,33 @@ class Scene:
                 call = Call(key, sent, now(), error.code(), reason(error), text=text, number=number)
         self.others.append(call)
         return call
+
+    async def add(self, key: str, *, entry: str, timeout: float) -> Call:
+        """One recorded call of `Add`."""
+        async with grpc.aio.insecure_channel(entry) as channel:
+            call = await add(rpc.CensusStub(channel), key, timeout, next(self._numbers))
+        self.others.append(call)
+        return call
+
+    @asynccontextmanager
+    async def slow_calls(self, many: int, seconds: float) -> AsyncGenerator[None, None]:
+        """So many calls that each take so long are always under way on each worker that there is
+        now, each on a shard of its own. When the scope ends it waits for the last of them."""
+        entry, status = self.cluster.seeds[-1].grpc, await self.cluster.status()
+        ended = asyncio.Event()
+
+        async def one_after_the_other(key: str, first: float) -> None:
+            await self.slow(key, first, entry=entry, timeout=first + 15)
+            while not ended.is_set():
+                await self.slow(key, seconds, entry=entry, timeout=seconds + 15)
+
+        async with asyncio.TaskGroup() as tasks:
+            for worker in self.cluster.workers:
+                for n, key in enumerate(keys_on(status, worker.name, many), 1):
+                    # The first ones differ, so that some have just begun at any time.
+                    tasks.create_task(one_after_the_other(key, seconds * n / many))
+            yield
+            ended.set()
 
     def report(self, what: str) -> str:
         """What callers saw since `began`, in a line."""
@@ -173,13 +210,23 @@ async def busy(
             )
             for key in keys
         ]
-        victim_node = running.workers[0]
-        while int(await _gauge(victim_node, "seedbed_running_calls")) < many:
-            await asyncio.sleep(0.01)
+        await calls_under_way(running.workers[0], many)
         yield seen, calls
 
 
-async def _gauge(node: Node, name: str) -> float:
+async def calls_under_way(worker: Node, many: int, within: float = 5.0) -> None:
+    """Wait until so many unary calls wait or run on the worker."""
+    seen = 0
+    try:
+        async with asyncio.timeout(within):
+            while (seen := int(await gauge(worker, "seedbed_running_calls"))) < many:
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"{seen} calls under way on {worker.name}, not {many}") from None
+
+
+async def gauge(node: Node, name: str) -> float:
+    """A number of the node's metrics, which come from a thread of its own."""
     page = await node.fetch("/metrics")
     return next(float(line.split()[1]) for line in page.splitlines() if line.startswith(name + " "))
 

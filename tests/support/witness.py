@@ -7,7 +7,6 @@ import time
 
 from census.v1 import census_pb2 as pb
 
-from seedbed import ServicerContext
 from tests.support.census import Census, Tally
 
 FILE = "WITNESS_FILE"
@@ -25,19 +24,9 @@ class Witness(Census, durable=False):
 
     _file = -1
 
-    async def Add(self, request: pb.Person, context: ServicerContext) -> pb.Count:
-        counted = await super().Add(request, context)
-        self._report(request.number)
-        return counted
-
-    async def Slow(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
-        counted = await super().Slow(request, context)
-        self._report(request.person.number)
-        return counted
-
-    async def Away(self, request: pb.SlowRequest, context: ServicerContext) -> pb.Count:
-        counted = await super().Away(request, context)
-        self._report(request.person.number)
+    def add(self, number: int) -> pb.Count:
+        counted = super().add(number)
+        self._report(number)
         return counted
 
     def _report(self, number: int) -> None:

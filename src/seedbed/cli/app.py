@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -25,12 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-COMMANDS = "seedbed.cli"
-"""Group of entry points: functions by which other distributions add commands."""
-
 operations.add_to(app)
-for more in entry_points(group=COMMANDS):
-    more.load()(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -37,9 +37,9 @@ class Failure(Exception):
         self.exit_code = exit_code
 
 
-def refused(code: str, message: str, *, reason: str = "") -> Failure:
-    """Whoever was asked answered, and the answer is no."""
-    return Failure(code, message, reason=reason, exit_code=EXIT_FAILED)
+def refused(code: str, message: str) -> Failure:
+    """The cluster answered, and the answer is no."""
+    return Failure(code, message, exit_code=EXIT_FAILED)
 
 
 def wrong_usage(message: str) -> Failure:
@@ -48,7 +48,7 @@ def wrong_usage(message: str) -> Failure:
 
 
 def unreachable(message: str) -> Failure:
-    """No seed, or no journal, answers."""
+    """No seed answers."""
     return Failure("UNAVAILABLE", message, exit_code=EXIT_UNREACHABLE)
 
 

@@ -100,7 +100,7 @@ class Cluster:
                 return []
             jobs = [job for job in home.calls if job.shard.number == shard]
             for job in jobs:
-                if job.is_outside and home.hosted.declared_durable:
+                if job.is_outside and home.hosted.durable:
                     # It begins anew elsewhere, on what it has kept before the block.
                     job.stop(Reason.FENCED, "the shard moves")
             return jobs
@@ -161,10 +161,10 @@ class Cluster:
             return deepcopy(state)
         hosted = self._hosted[cls]
         found = hosted.state()
-        if hosted.declared_durable:
-            stored = await self._store.load(type_, key, self._placement.place(type_, shard))
-            if stored is not None and stored.data is not None:
-                found = codec_of(hosted.state).decode(stored.data)
+        if hosted.durable:
+            kept = await self._store.load(type_, key, self._placement.place(type_, shard))
+            if kept is not None and kept.exists and kept.state is not None:
+                found = codec_of(hosted.state).decode(kept.state)
         # What the loader found to make, and its codec reads, is the class's S.
         return cast("S", found)
 

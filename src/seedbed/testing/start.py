@@ -19,7 +19,7 @@ from seedbed.testing.timeline import Timeline
 from seedbed.testing.unawaited import awaiting
 from seedbed.testing.unsaved import Watch
 from seedbed.testing.worker import TTL_NS, KitWorker
-from seedbed_worker.entity_store import MemoryStates
+from seedbed_worker.entity_store import MemoryStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.loader import load
 
@@ -44,7 +44,7 @@ async def cluster(*factories: Factory, workers: int = 1) -> AsyncGenerator[Clust
     tasks = asyncio.TaskGroup()
     await tasks.__aenter__()
     clock = VirtualClock()
-    network, store = MemoryTransport(tasks, clock), MemoryStates()
+    network, store = MemoryTransport(tasks, clock), MemoryStore()
     team = [KitWorker(number, hosted, store, clock, network) for number in range(workers)]
     client = KitSession(network, clock)
     calls = tasks.create_task(client.run(), name="calls of the test")

@@ -30,7 +30,7 @@ class Watch:
 
     def over(self, hosted: HostedClass) -> HostedClass:
         """The same class, watched. A volatile one loses nothing by not saving, so it is not."""
-        if not hosted.declared_durable:
+        if not hosted.durable:
             return hosted
         codec = codec_of(hosted.state)
         return replace(

@@ -26,12 +26,27 @@ OLD, NEW = "1", "2"
 
 async def test_a_rolling_restart_of_all_workers(tmp_path: Path) -> None:
     async with scene(tmp_path, workers=3) as seen:
-        for worker in list(seen.cluster.workers):
-            worker.terminate()
-            assert await worker.exit_code(LEAVES_S) == 0
-            await seen.cluster.restart(worker)
+        async with seen.slow_calls(7, seconds=1.5):
+            for worker in list(seen.cluster.workers):
+                worker.terminate()
+                assert await worker.exit_code(LEAVES_S) == 0
+                await seen.cluster.restart(worker)
         await seen.streams.reopened()
     print(seen.report("rolling restart of three workers"))
+    assert all(call.ok for call in seen.others), next(call for call in seen.others if not call.ok)
+    seen.check()
+    seen.streams.check()
+    seen.check_pauses()
+
+
+async def test_the_only_worker_serves_until_another_is_there(tmp_path: Path) -> None:
+    async with scene(tmp_path, workers=1) as seen:
+        leaving = seen.cluster.workers[0]
+        leaving.terminate()
+        await seen.cluster.add_worker()
+        assert await leaving.exit_code(LEAVES_S) == 0
+        await seen.streams.reopened()
+    print(seen.report("the only worker stops, another comes"))
     seen.check()
     seen.streams.check()
     seen.check_pauses()

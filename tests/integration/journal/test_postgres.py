@@ -45,10 +45,13 @@ def own_server() -> Generator[Server]:
 
 @asynccontextmanager
 async def opened(dsn: str, *, limit_s: float = ANSWER_S) -> AsyncGenerator[PostgresJournal]:
-    async with PostgresJournal(lambda: dsn, limit_s=limit_s, lock_wait_s=0.2) as journal:
+    journal = PostgresJournal(lambda: dsn, limit_s=limit_s, lock_wait_s=0.2)
+    try:
         await journal.open("test")
         await journal.enter({TYPE: 64})
         yield journal
+    finally:
+        await journal.close()
 
 
 @asynccontextmanager

@@ -37,8 +37,11 @@ async def execute(dsn: str, sql: str) -> None:
 
 
 async def opens(dsn: str, *, require_sync: bool = False) -> None:
-    async with PostgresJournal(lambda: dsn, require_sync=require_sync) as journal:
+    journal = PostgresJournal(lambda: dsn, require_sync=require_sync)
+    try:
         await journal.open("test")
+    finally:
+        await journal.close()
 
 
 async def verb(*arguments: str, **environ: str) -> tuple[int, str, str]:
@@ -146,7 +149,7 @@ async def test_a_connection_that_leads_elsewhere_is_not_used(postgres: Server) -
     one, other = await postgres.journal(), await postgres.journal()
     await opens(other)
     address = one
-    async with PostgresJournal(lambda: address) as journal:
+    async with aclosing(PostgresJournal(lambda: address)) as journal:
         await journal.open("test")
         await journal.enter({"a.Type": 2})
         address = other

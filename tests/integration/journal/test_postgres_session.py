@@ -28,10 +28,11 @@ async def writing(dsn: str) -> AsyncGenerator[Session]:
 
 async def fenced(dsn: str) -> UUID:
     fence = Fence(1, uuid4())
-    async with PostgresJournal(lambda: dsn) as journal:
-        await journal.open("test")
-        await journal.enter({TYPE: 2})
-        await journal.take(TYPE, 0, fence)
+    journal = PostgresJournal(lambda: dsn)
+    await journal.open("test")
+    await journal.enter({TYPE: 2})
+    await journal.take(TYPE, 0, fence)
+    await journal.close()
     return fence.writer
 
 

@@ -24,15 +24,16 @@ from seedbed_seed.core.coordinator import Coordinator
 from seedbed_seed.core.decisions import CoordinatorSettings
 from seedbed_seed.driver import Driver
 from seedbed_seed.epoch_reports import EpochReports
-from seedbed_seed.events import Events
+from seedbed_seed.events import EventLimits, Events
 from seedbed_seed.evidence import Budget
 from seedbed_seed.joining import Joining
+from seedbed_seed.journal_pin import JournalPin
 from seedbed_seed.leader_verbs import LeaderVerbs
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
 from seedbed_seed.memory_store import MemoryStore
 from seedbed_seed.order_book import OrderBook
-from seedbed_seed.order_verbs import OrderVerbs
+from seedbed_seed.order_verbs import OrderLimits, OrderVerbs
 from seedbed_seed.placement import Placement
 from seedbed_seed.records import Keys, parse_record
 from seedbed_seed.registration import Registration, RegistrationSettings
@@ -68,7 +69,7 @@ class Desk:
         self.clock = clock = SystemClock()
         self.keys = Keys("test")
         self.dialler = ScriptedDialler()
-        self.events = Events(clock)
+        self.events = Events(clock, EventLimits())
         coordinator = Coordinator(
             CoordinatorSettings(ttl_ns=ttl_s * 1_000_000_000, evidence=evidence)
         )
@@ -118,6 +119,7 @@ class Desk:
             clock=clock,
             evidence=evidence != "off",
         )
+        self.pin = JournalPin(store, self.keys, ttl_s / 8)
         self.registration = self._registration(node, ttl_s, load_interval_ns)
         self.orders = OrderBook(store, self.keys, ttl_s / 8)
         self.admin = self._admin(node, network or SeedNetwork())
@@ -134,6 +136,7 @@ class Desk:
             joining=Joining(
                 records=self.records,
                 contracts=self.contracts,
+                pin=self.pin,
                 dialler=self.dialler,
                 ttl_s=ttl_s,
                 owners=self.view.owners,
@@ -155,7 +158,7 @@ class Desk:
         return Admin(
             view=self.view,
             table_of=self.table_of,
-            orders=OrderVerbs(self.view, self.orders, self.table_of),
+            orders=OrderVerbs(self.view, self.orders, self.table_of, OrderLimits()),
             leader=LeaderVerbs(
                 view=self.view,
                 node_id=node,
@@ -165,6 +168,7 @@ class Desk:
                 leads=lambda: self.driver.leading,
                 order=self.driver.moves_ordered,
             ),
+            pin=self.pin,
             events=self.events,
         )
 

@@ -76,6 +76,10 @@ def test_what_the_coordinator_decides_by_are_settings() -> None:
         ("SEEDBED_MAX_MESSAGE_BYTES", "12"),
         ("SEEDBED_TLS_CERT", "/no/such/file"),
         ("SEEDBED_REBALANCE_MAX_MOVES", "many"),
+        ("SEEDBED_ORDERED_PINS", "-1"),
+        ("SEEDBED_ORDERED_NODES", "0"),
+        ("SEEDBED_EVENTS_KEPT", "0"),
+        ("SEEDBED_EVENT_READERS", "none"),
         ("SEEDBED_LOG", "loud"),
     ],
 )

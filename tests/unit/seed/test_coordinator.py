@@ -275,6 +275,35 @@ class TestLossOfAnOwner:
         c.settle()
         assert set(c.owners()) == {"b.1"}
 
+    def test_nor_when_the_only_owner_is_lost_and_another_worker_was_up_by_then(self) -> None:
+        c = Cluster(evidence="all", min_workers=2).placed("a", "b")
+        c.lose("b")
+        c.settle()
+        c.join("c")
+        c.wait(SECOND)
+        assert set(c.owners()) == {"a.1"}
+        c.lose("a")
+        assert c.core.without_workers() == frozenset()
+        c.settle()
+        assert set(c.owners()) == {"c.1"}
+
+    def test_one_that_is_up_only_after_the_last_owner_was_lost_waits_for_min_workers(self) -> None:
+        c = Cluster(min_workers=2, types=("t",)).placed("a", "b", durable=True)
+        joining = c.join("c", status=Status.JOINING)
+        c.wait(SECOND)
+        c.change(c.workers["a"], status=Status.LEFT)
+        c.lose("b")
+        c.wait(SECOND)
+        c.change(joining, status=Status.UP)
+        c.wait(SECOND)
+        c.synced()
+        c.wait(60 * SECOND)
+        assert set(c.owners()) == {"a.1", "b.1"}
+        assert c.core.without_workers() == {"t"}
+        c.join("b", life=2)
+        c.settle()
+        assert Counter(c.owners()) == {"b.2": 4, "c.1": 4}
+
 
 class TestLeadership:
     def test_only_the_leader_decides(self) -> None:

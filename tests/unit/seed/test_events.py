@@ -17,7 +17,7 @@ from seedbed.v1 import store_pb2
 from seedbed_seed import events as events_module
 from seedbed_seed.cluster_story import MoveStory
 from seedbed_seed.cluster_view import ViewChange
-from seedbed_seed.events import Events, OverloadStory
+from seedbed_seed.events import EventLimits, Events, OverloadStory
 from tests.unit.seed.declared import hello
 from tests.unit.seed.desk import Desk, desk
 from tests.unit.seed.scripted import ScriptedCall
@@ -71,7 +71,7 @@ async def told_while_waiting(
 
 
 async def test_a_reader_hears_what_was_and_then_what_comes() -> None:
-    events = Events(ScriptedClock())
+    events = Events(ScriptedClock(), EventLimits())
     events.tell(event(1))
     async with reader(events) as items:
         assert [e.message for e in await take(items, 1)] == ["1"]
@@ -82,9 +82,8 @@ async def test_a_reader_hears_what_was_and_then_what_comes() -> None:
         assert third.message == "3"
 
 
-async def test_a_slow_reader_is_told_how_many_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "REMEMBERED", 3)
-    events = Events(ScriptedClock())
+async def test_a_slow_reader_is_told_how_many_it_missed() -> None:
+    events = Events(ScriptedClock(), EventLimits(kept=3))
     events.tell(event(0))
     async with reader(events) as items:
         await take(items, 1)
@@ -95,9 +94,8 @@ async def test_a_slow_reader_is_told_how_many_it_missed(monkeypatch: pytest.Monk
     assert [e.message for e in rest] == ["5", "6", "7"]
 
 
-async def test_readers_are_bounded_and_end_with_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "READERS", 1)
-    events = Events(ScriptedClock())
+async def test_readers_are_bounded_and_end_with_the_seed() -> None:
+    events = Events(ScriptedClock(), EventLimits(readers=1))
     events.tell(event(1))
     async with reader(events) as items:
         await take(items, 1)
@@ -116,13 +114,15 @@ async def test_readers_are_bounded_and_end_with_the_seed(monkeypatch: pytest.Mon
 
 async def test_garbage_is_refused() -> None:
     with pytest.raises(CallError) as refused:
-        await anext(aiter(Events(ScriptedClock()).watch(ScriptedCall(), b"\xff\xff")))
+        await anext(
+            aiter(Events(ScriptedClock(), EventLimits()).watch(ScriptedCall(), b"\xff\xff"))
+        )
     assert refused.value.reason is Reason.BAD_REQUEST
 
 
 async def test_overloaded_answers_are_counted_by_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "OVERLOAD_S", 0.01)
-    events = Events(ScriptedClock())
+    events = Events(ScriptedClock(), EventLimits())
     story = OverloadStory(events)
     for type_ in ("cup", "mug", "cup", "cup"):
         story.answered(type_)

@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 
+from seedbed.errors import CallError, Reason
 from seedbed.v1 import admin_pb2 as pb
 from seedbed.v1 import cluster_pb2, store_pb2
-from seedbed_seed import order_book, order_verbs
+from seedbed_seed import order_book
 from seedbed_seed.core.orders import Orders
+from seedbed_seed.order_verbs import OrderLimits, OrderVerbs
 from seedbed_seed.routes import Watches
 from seedbed_seed.store import Delete, Put
 from tests.unit.seed.asking_admin import ask, plan, refusal, two_seeds, two_workers, up
@@ -108,24 +110,34 @@ async def test_shards_and_types_that_are_not_there_are_refused(verb: str) -> Non
         assert text == "no shard named; cup has shards 0 to 15"
 
 
-async def test_pins_and_reasons_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_verbs, "MAX_PINS", 2)
-    monkeypatch.setattr(order_verbs, "MAX_NODES", 1)
+async def test_node_ids_and_reasons_are_bounded() -> None:
     async with two_workers() as seed:
-        request = pb.PinShardsRequest(type="cup", shards=[1, 2, 3], node_id="w1")
-        assert "3 shards would be pinned, and 2 may be" in await refusal(seed, "PinShards", request)
         text = await refusal(
             seed, "PinShards", pb.PinShardsRequest(type="cup", shards=[1], node_id="No")
         )
         assert "cannot be a node id" in text
         text = await refusal(seed, "Freeze", pb.FreezeRequest(reason="x" * 501))
         assert text == "a reason has at most 500 characters"
-        await ask(seed, "Cordon", pb.CordonRequest(node_id="w1"))
-        text = await refusal(seed, "Drain", pb.DrainRequest(node_id="w2"))
-        assert "2 nodes would be cordoned or draining, and 1 may be" in text
-        monkeypatch.setattr(order_book, "MAX_BYTES", 4)
-        text = await refusal(seed, "Freeze", pb.FreezeRequest(reason="lunch"))
-        assert "4 are the limit" in text
+
+
+async def test_orders_are_no_bigger_than_etcd_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_book, "MAX_BYTES", 4)
+    async with two_workers() as seed:
+        with pytest.raises(CallError, match="4 are the limit") as full:
+            await ask(seed, "Freeze", pb.FreezeRequest(reason="lunch"))
+        assert full.value.reason is Reason.OVERLOADED
+
+
+async def test_orders_above_a_limit_that_was_lowered_can_be_taken_back() -> None:
+    call = ScriptedCall()
+    async with two_workers() as seed:
+        for node in ("w1", "w2"):
+            await ask(seed, "Cordon", pb.CordonRequest(node_id=node))
+        one = OrderVerbs(seed.view, seed.orders, seed.table_of, OrderLimits(nodes=1))
+        await one.drain(call, pb.DrainRequest(node_id="w2"))
+        await one.uncordon(call, pb.UncordonRequest(node_id="w2"))
+        with pytest.raises(CallError, match="1 nodes are cordoned or draining, and 1 may be"):
+            await one.cordon(call, pb.CordonRequest(node_id="w2"))
 
 
 async def test_a_freeze_is_shown_with_its_reason_and_refuses_a_rebalance() -> None:

@@ -9,12 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import Incarnation
+from seedbed.lease_state import LeaseState
 from seedbed_seed.core.sessions import (
     Ack,
     Command,
     GoodbyeArrived,
     HeartbeatArrived,
-    LeaseState,
     Read,
     RecordFacts,
     RecordRead,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 import grpc
@@ -11,7 +11,9 @@ from probe.v1 import probe_pb2 as pb
 
 from seedbed import Abort, ServicerContext
 from seedbed.errors import CallError, Reason
-from seedbed_worker.entity_store import MemoryStates, Ownership, Stored
+from seedbed_worker.core.outcomes import Kept as Kept_
+from seedbed_worker.entity_store import Commit, MemoryStore, Ownership
+from seedbed_worker.journal.port import History, Kind, Record
 from tests.unit.worker.host_world import (
     GATES,
     Probe,
@@ -100,37 +102,69 @@ class Kept(Volatile, durable=True):
     """The same, in the store."""
 
 
-class Store(MemoryStates):
+class Store(MemoryStore):
     """Counts, waits and fails as a test says."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loads = self.commits = 0
+        self.loads = self.commits = self.asked = 0
         self.gate = ""
+        self._newest: Commit | None = None
         self.unreachable = 0
         """So many calls fail."""
         self.lost_answer = False
         """The next commit happens, and fails all the same."""
 
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
+    async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
         self.loads += 1
+        if self._newest is not None:
+            await self._newest.ended()
         self._reach()
         return await super().load(type_, key, shard)
 
-    async def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> None:
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept_]:
+        self.asked += 1
+        return await super().outcomes(type_, key, most, shard)
+
+    async def outcome(
+        self, type_: str, key: str, request_id: str, shard: Ownership
+    ) -> Kept_ | None:
+        self.asked += 1
+        return await super().outcome(type_, key, request_id, shard)
+
+    def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         self.commits += 1
+        commit = Commit()
+        self._newest = commit
+
+        def now() -> None:
+            error: CallError | None = None
+            try:
+                self._reach()
+                MemoryStore.commit(self, type_, record, shard)
+                if self.lost_answer:
+                    self.lost_answer = False
+                    raise CallError(Reason.STORE_UNAVAILABLE, "the answer was lost")
+            except CallError as refused:
+                error = refused
+            commit.end(error)
+
         if self.gate:
-            await GATES.wait(self.gate)
-        self._reach()
-        await super().commit(type_, key, stored, shard)
-        if self.lost_answer:
-            self.lost_answer = False
-            raise CallError(Reason.STORE_UNAVAILABLE, "the answer was lost")
+            GATES.then(self.gate, now)
+        else:
+            asyncio.get_running_loop().call_soon(now)
+        return commit
 
     def _reach(self) -> None:
         if self.unreachable:
             self.unreachable -= 1
             raise CallError(Reason.STORE_UNAVAILABLE, "no answer")
+
+
+def record(key: str, seq: int, data: bytes | None) -> Record:
+    """A state that is kept; None: the entity is deleted."""
+    kind = Kind.DELETED if data is None else Kind.STATE
+    return Record(key, seq, kind, data or b"", time_ms=0)
 
 
 async def does(w: World, how: str, amount: int = 0) -> pb.Reply:

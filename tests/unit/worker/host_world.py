@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -84,10 +84,12 @@ class Gates:
 
     def __init__(self) -> None:
         self._open: dict[str, asyncio.Event] = {}
+        self._then: dict[str, list[Callable[[], None]]] = {}
         self.reached: dict[str, asyncio.Semaphore] = {}
 
     def clear(self) -> None:
         self._open.clear()
+        self._then.clear()
         self.reached.clear()
 
     def _gate(self, name: str) -> asyncio.Event:
@@ -99,6 +101,15 @@ class Gates:
         self.reached[name].release()
         await gate.wait()
 
+    def then(self, name: str, do: Callable[[], None]) -> None:
+        """Do this when the gate is open: what stands there is no turn."""
+        gate = self._gate(name)
+        self.reached[name].release()
+        if gate.is_set():
+            do()
+        else:
+            self._then.setdefault(name, []).append(do)
+
     async def reach(self, name: str) -> None:
         """Wait until one more turn stands at the gate."""
         self._gate(name)
@@ -106,6 +117,8 @@ class Gates:
 
     def open(self, name: str) -> None:
         self._gate(name).set()
+        for do in self._then.pop(name, ()):
+            do()
 
 
 GATES = Gates()
@@ -230,6 +243,7 @@ class World:
         self.metrics = NoMetrics()
         self.generation = 1
         self.seq = 1
+        self.calls = 0
         self.epochs_seen: list[tuple[str, int, int]] = []
 
     def call(
@@ -242,7 +256,10 @@ class World:
         how: str = "",
         after: int = -1,
         deadline_s: float | None = 3600.0,
+        request_id: str = "",
     ) -> EntityCall:
+        """A call under this id; empty: under one that no other call has."""
+        self.calls += 1
         request = pb.Request(id=key, amount=amount, gate=gate, how=how, after=after)
         return EntityCall(
             method=f"/probe.v1.Probe/{method}",
@@ -251,7 +268,7 @@ class World:
             shard=shard_of(key.encode(), SHARDS),
             request=request.SerializeToString(),
             deadline_ns=None if deadline_s is None else self.clock.now + int(deadline_s * SECOND),
-            request_id="id-1",
+            request_id=request_id or f"id-{self.calls}",
             caller="spiffe://x",
         )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from seedbed.errors import CallError, Reason
-from seedbed_worker.entity_store import MemoryStates, Stored
-from tests.unit.worker.commits_world import Kept, Store, does, seen
+from seedbed_worker.entity_store import MemoryStore
+from seedbed_worker.journal.port import History
+from tests.unit.worker.commits_world import Kept, Store, does, record, seen
 from tests.unit.worker.host_world import (
-    not_here,
     world,
 )
 
@@ -45,17 +45,6 @@ async def test_a_leaving_hook_that_fails_stores_nothing() -> None:
 # Whose states they are.
 
 
-async def test_a_worker_alone_keeps_states_as_long_as_it_owns_the_shard() -> None:
-    async with world(Kept) as w:
-        await w.write(amount=1)
-        w.place("other")
-        w.host.region_changed()
-        assert not_here(await w.run(w.call("Read")))
-        w.place("me")
-        w.host.region_changed()
-        assert await seen(w) == (0, 0, "False")
-
-
 async def test_a_store_of_the_cluster_outlives_moves_and_crashes() -> None:
     async with world(Kept, store=Store()) as w:
         await w.write(amount=1)
@@ -77,9 +66,9 @@ class Owner:
 
 
 async def test_it_refuses_an_owner_that_has_a_successor() -> None:
-    store = MemoryStates()
-    await store.commit("t", "a", Stored(1, b"old"), Owner(1))
-    assert await store.load("t", "a", Owner(2)) == Stored(1, b"old")
+    store = MemoryStore()
+    await store.commit("t", record("a", 1, b"old"), Owner(1)).wait()
+    assert await store.load("t", "a", Owner(2)) == History(1, exists=True, state=b"old")
     with pytest.raises(CallError, match="epoch 2"):
-        await store.commit("t", "a", Stored(2, b"late"), Owner(1))
-    assert await store.load("t", "a", Owner(2)) == Stored(1, b"old")
+        store.commit("t", record("a", 2, b"late"), Owner(1))
+    assert await store.load("t", "a", Owner(2)) == History(1, exists=True, state=b"old")

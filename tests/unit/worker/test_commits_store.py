@@ -18,22 +18,46 @@ from tests.unit.worker.host_world import (
 )
 
 
-async def test_no_reply_leaves_and_no_turn_begins_before_it_is_stored() -> None:
+async def test_turns_go_on_while_it_is_stored_and_no_reply_leaves_before() -> None:
     store = Store()
     async with world(Kept, store=store) as w:
         watching = w.watch(w.call("Watch"))
         await watching.item()
         store.gate = "commit"
-        writer, reader = w.start(w.call("Write", amount=1)), w.start(w.call("Read"))
-        await GATES.reach("commit")
+        calls = [w.start(w.call("Write", amount=1)) for _ in range(3)]
+        reader = w.start(w.call("Read"))
+        failing = w.start(w.call("Act", how="abort"))
+        for _ in calls:
+            await GATES.reach("commit")
+        late = w.watch(w.call("Watch"))
         await settle()
-        assert not writer.done
-        assert not reader.done
-        assert watching.waiting == 0
+        assert not any(call.done for call in (*calls, reader, failing))
+        assert (watching.waiting, late.waiting) == (0, 0)
         GATES.open("commit")
-        assert reply(await writer.answer()).total == 1
-        assert reply(await reader.answer()).seq == 1
-        assert (await watching.item()).seq == 1
+        assert [reply(await call.answer()).total for call in calls] == [1, 2, 3]
+        assert reply(await reader.answer()).seq == 3
+        assert refused(await failing.answer()).reason is None
+        assert (await watching.item()).seq == 3
+        assert (await late.item()).seq == 3
+
+
+async def test_what_is_not_stored_takes_along_all_that_was_built_on_it() -> None:
+    store = Store()
+    async with world(Kept, store=store) as w:
+        await w.write(amount=1)
+        store.gate = "commit"
+        first = w.start(w.call("Write", amount=10))
+        await GATES.reach("commit")
+        reader = w.start(w.call("Read"))
+        running = w.start(w.call("Write", amount=100, gate="turn"))
+        await GATES.reach("turn")
+        waiting = w.start(w.call("Write", amount=1000))
+        store.unreachable, store.gate = 1, ""
+        GATES.open("commit")
+        for call in (first, reader, running):
+            assert reason(await call.answer()) is Reason.STORE_UNAVAILABLE
+        assert reply(await waiting.answer()).total == 1001, "it begins on what is stored"
+        assert await seen(w) == (1001, 2, "True")
 
 
 async def test_a_deadline_that_passes_while_it_is_stored_does_not_stop_that() -> None:
@@ -46,28 +70,48 @@ async def test_a_deadline_that_passes_while_it_is_stored_does_not_stop_that() ->
         w.clock.advance(1.1)
         w.host.tick()
         answer = refused(await late.answer())
-        assert (answer.reason, answer.started) == (Reason.DEADLINE, True)
+        assert (answer.reason, answer.started) == (Reason.OUTCOME_UNKNOWN, True)
         after = w.start(w.call("Read"))
         await settle()
-        assert not after.done, "the entity is taken until the store has answered"
+        assert not after.done
         GATES.open("commit")
         assert reply(await after.answer()).total == 1
         assert await seen(w) == (1, 1, "True")
+        assert w.host.rt.calls == 0
 
 
-async def test_a_shard_lost_while_it_is_stored_is_fenced() -> None:
+async def test_what_is_stored_is_answered_though_the_shard_was_lost_meanwhile() -> None:
     store = Store()
     async with world(Kept, store=store) as w:
         await w.read()
         store.gate = "commit"
-        call = w.start(w.call("Write", amount=1))
+        writer, reader = w.start(w.call("Write", amount=1)), w.start(w.call("Read"))
         await GATES.reach("commit")
+        await settle()
         w.place("other")
         w.host.region_changed()
-        assert reason(await call.answer()) is Reason.FENCED
         GATES.open("commit")
-        await settle()
+        assert reply(await writer.answer()).total == 1
+        assert reason(await reader.answer()) is Reason.FENCED, "it was read from memory"
         assert (w.host.rt.calls, w.host.rt.live) == (0, 0)
+
+
+async def test_an_entity_that_leaves_memory_meanwhile_is_read_as_it_is_stored() -> None:
+    store = Store()
+    async with world(Kept, store=store) as w:
+        await w.read()
+        store.gate = "commit"
+        writer = w.start(w.call("Write", amount=1))
+        await GATES.reach("commit")
+        home = w.host.homes["probe"]
+        home.retire(home.entities["a"])
+        assert w.host.rt.live == 0
+        reader = w.start(w.call("Read"))
+        await settle()
+        assert not reader.done
+        GATES.open("commit")
+        assert reply(await writer.answer()).total == 1
+        assert reply(await reader.answer()).total == 1
 
 
 async def test_a_drain_waits_for_what_is_being_stored() -> None:
@@ -126,21 +170,19 @@ async def test_so_it_does_if_the_state_was_saved_as_it_was() -> None:
         assert await seen(w) == (1, 2, "True")
 
 
-async def test_if_the_state_cannot_be_read_again_the_entity_leaves_memory() -> None:
+async def test_after_a_commit_that_fails_the_entity_leaves_memory() -> None:
     store = Store()
     async with world(Kept, store=store) as w:
         await w.write(amount=1)
         watching = w.watch(w.call("Watch"))
         await watching.item()
-        store.unreachable = 2
+        store.unreachable = 1
         failing = w.start(w.call("Write", amount=5))
-        waiting = w.start(w.call("Read"))
         assert reason(await failing.answer()) is Reason.STORE_UNAVAILABLE
-        assert reply(await waiting.answer()).total == 1
         assert reason(await watching.end()) is Reason.MOVING
         await settle()
         home = w.host.homes["probe"]
-        assert (w.host.rt.live, w.host.rt.calls, len(home.cells)) == (1, 0, 0)
+        assert (w.host.rt.live, w.host.rt.calls, len(home.cells)) == (0, 0, 0)
 
 
 async def test_a_load_that_fails_makes_no_entity() -> None:

@@ -237,6 +237,24 @@ async def test_a_drain_gives_up_at_its_deadline() -> None:
         assert not await draining
 
 
+async def test_what_is_left_at_the_end_goes_to_nobody_and_no_seed_is_told() -> None:
+    async with world(Leaver) as w:
+        await w.write("b")
+        running = w.start(w.call("Write", "a", amount=1, gate="g"))
+        await GATES.reach("g")
+        hand_off(w, "a")
+        async with asyncio.TaskGroup() as tasks:
+            ending = tasks.create_task(w.host.leaving.drain(w.clock.now + LIMIT_S * SECOND))
+            await settle()
+            assert LOG[-1] == "deactivating b"
+            assert not ending.done()
+            GATES.open("g")
+            assert reply(await running.answer()).total == 1
+        assert LOG[-1] == "deactivating a"
+        assert released(w) == {shard("a")}
+        assert w.host.rt.live == 0
+
+
 async def test_a_drain_of_a_worker_that_is_fenced_is_over() -> None:
     async with world() as w, asyncio.TaskGroup() as tasks:
         draining = tasks.create_task(w.host.leaving.handed_off(w.clock.now + 60 * SECOND))

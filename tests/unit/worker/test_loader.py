@@ -69,7 +69,6 @@ def test_what_a_host_needs_is_found() -> None:
     assert watch.contract.read_only is True
     assert one.state() == Total()
     assert (one.has_activated, one.has_deactivating) == (False, False)
-    assert one.declared_durable is False
     assert one.durable is False
 
 

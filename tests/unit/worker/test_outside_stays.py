@@ -107,7 +107,7 @@ async def test_the_loss_of_the_memory_ends_who_is_outside() -> None:
     async with world(Kept, store=store) as w:
         call = w.start(w.call("Act", how="out and back", amount=1, gate="g"))
         await GATES.reach("g")
-        store.unreachable = 2
+        store.unreachable = 1
         assert reason(await w.run(w.call("Write", amount=5))) is Reason.STORE_UNAVAILABLE
         assert reason(await call.answer()) is Reason.FENCED
         assert (await w.read()).total == 1

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedbed.ids import Epoch, Generation, Incarnation, NodeId
+from seedbed.lease_state import LeaseState
 from seedbed.routing import Owner, ShardTable
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core import session_messages as msg
@@ -95,7 +96,7 @@ class Worker:
         beats = [(s.stream, s.message.seq) for s in self.sent if isinstance(s.message, msg.Beat)]
         return beats[-1]
 
-    def ack(self, state: msg.LeaseState = msg.LeaseState.RENEWED) -> None:
+    def ack(self, state: LeaseState = LeaseState.RENEWED) -> None:
         stream, seq = self.beat
         self.says(stream, msg.Acked(seq, state, TTL))
 
@@ -159,7 +160,7 @@ def test_a_seed_says_when_this_incarnation_may_be_given_shards() -> None:
     w.after(100 * MS)
     w.says(w.last.stream, welcome())
     assert w.core.may_be_given, "the record is still the same"
-    w.says(w.last.stream, msg.Acked(2, msg.LeaseState.LOST, TTL))
+    w.says(w.last.stream, msg.Acked(2, LeaseState.LOST, TTL))
     w.event(ev.Dropped(Incarnation("1")))
     w.after(1000 * MS)
     assert not w.core.may_be_given, "another incarnation has another record"
@@ -259,14 +260,14 @@ def test_a_late_renewal_revives_nothing() -> None:
     w.after(TTL // 4)
     stream, seq = w.beat
     w.now = w.lease.valid_until_ns + 1  # the process stood still; the ack waited in its buffers
-    w.take(w.core.handle(ev.Said(stream, msg.Acked(seq, msg.LeaseState.RENEWED, TTL)), w.now))
+    w.take(w.core.handle(ev.Said(stream, msg.Acked(seq, LeaseState.RENEWED, TTL)), w.now))
     assert w.lease.fenced
     assert not w.core.up
     assert w.heard(ev.TellFenced)
 
 
-@pytest.mark.parametrize("state", list(msg.LeaseState))
-def test_an_ack_of_a_stream_that_was_left_does_not_count(state: msg.LeaseState) -> None:
+@pytest.mark.parametrize("state", list(LeaseState))
+def test_an_ack_of_a_stream_that_was_left_does_not_count(state: LeaseState) -> None:
     w = member()
     w.after(TTL // 4)
     left = w.beat
@@ -284,7 +285,7 @@ def test_an_ack_of_a_stream_that_was_left_does_not_count(state: msg.LeaseState) 
 def test_lost_fences_at_once() -> None:
     w = member()
     w.after(TTL // 4)
-    w.ack(msg.LeaseState.LOST)
+    w.ack(LeaseState.LOST)
     assert w.lease.fenced
     assert w.core.phase is Phase.FENCED
 
@@ -292,7 +293,7 @@ def test_lost_fences_at_once() -> None:
 def test_it_rejoins_only_after_the_loop_has_dropped_everything_and_names_its_predecessor() -> None:
     w = member()
     w.after(TTL // 4)
-    w.ack(msg.LeaseState.LOST)
+    w.ack(LeaseState.LOST)
     opened = len(w.opened)
     w.after(10 * TTL)
     assert len(w.opened) == opened
@@ -407,14 +408,14 @@ def test_on_unknown_each_other_seed_is_tried_once_then_it_stays_until_the_next_t
     first = w.opened[0].address
     w.after(TTL // 4)
     asked = w.now
-    w.ack(msg.LeaseState.UNKNOWN)
+    w.ack(LeaseState.UNKNOWN)
     assert len(w.opened) == 1
     w.until(asked + TTL // 8)
     assert len(w.opened) == 2, "begun within TTL/8"
     w.says(w.last.stream, msg.Refused("SEED_NOT_READY", "no etcd"))
     w.until(asked + TTL // 4)
     w.ack()  # the old stream still renews
-    w.ack(msg.LeaseState.UNKNOWN)
+    w.ack(LeaseState.UNKNOWN)
     assert first not in [o.address for o in w.opened[1:]]
     assert w.core.up
 
@@ -427,7 +428,7 @@ def test_on_unknown_of_all_it_stays_with_its_seed_and_asks_again_after_a_ttl() -
         w.until(at)
         if w.beat[1] > answered:
             answered = w.beat[1]
-            w.ack(msg.LeaseState.UNKNOWN)
+            w.ack(LeaseState.UNKNOWN)
         for stream, opened in list(w.open.items()):
             if stream != 1 and opened.address != "c:1":  # which never answers
                 w.says(stream, msg.Refused("SEED_NOT_READY", "no etcd"))
@@ -439,7 +440,7 @@ def test_on_unknown_of_all_it_stays_with_its_seed_and_asks_again_after_a_ttl() -
 def test_a_candidate_that_answers_after_unknown_takes_over() -> None:
     w = member()
     w.after(TTL // 4)
-    w.ack(msg.LeaseState.UNKNOWN)
+    w.ack(LeaseState.UNKNOWN)
     w.after(1)
     assert set(w.open) == {1, 2}
     w.says(2, welcome())
@@ -543,7 +544,7 @@ def test_a_worker_that_is_fenced_while_it_drains_does_not_rejoin() -> None:
     w = member()
     w.event(ev.DrainOrdered())
     w.after(TTL // 4)
-    w.ack(msg.LeaseState.LOST)
+    w.ack(LeaseState.LOST)
     w.event(ev.Dropped(Incarnation("1")))
     w.after(10 * TTL)
     assert not w.open
@@ -561,7 +562,7 @@ def test_a_lease_that_is_gone_when_goodbye_is_said_is_as_good_as_left() -> None:
     w = member()
     w.after(TTL // 4)
     w.event(ev.LeaveOrdered(w.now + 1000 * MS))
-    w.ack(msg.LeaseState.LOST)
+    w.ack(LeaseState.LOST)
     assert w.heard(ev.TellLeft) == [ev.TellLeft(farewell=False)]
 
 
@@ -598,7 +599,7 @@ def test_an_ack_that_comes_after_goodbye_renews_nothing() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [msg.Acked(1, msg.LeaseState.RENEWED, TTL), msg.Routes((), snapshot=True), msg.Farewell()],
+    [msg.Acked(1, LeaseState.RENEWED, TTL), msg.Routes((), snapshot=True), msg.Farewell()],
 )
 def test_a_seed_must_say_welcome_first(message: msg.FromSeed) -> None:
     w = worker()
@@ -620,7 +621,7 @@ def test_a_candidate_that_says_lost_is_believed() -> None:
     w = member()
     w.ends(1)
     w.after(TTL // 32)
-    w.says(2, msg.Acked(1, msg.LeaseState.LOST, 0))
+    w.says(2, msg.Acked(1, LeaseState.LOST, 0))
     assert w.lease.fenced
 
 
@@ -643,7 +644,7 @@ def test_an_ack_for_a_heartbeat_that_was_never_sent_renews_nothing() -> None:
     w = member()
     until = w.lease.valid_until_ns
     w.now += 100 * MS
-    w.says(1, msg.Acked(99, msg.LeaseState.RENEWED, TTL))
+    w.says(1, msg.Acked(99, LeaseState.RENEWED, TTL))
     assert w.lease.valid_until_ns == until
 
 
@@ -672,7 +673,7 @@ def test_new_tables_are_told_and_known_ones_are_not() -> None:
 def test_the_seeds_clock_is_compared_with_ours() -> None:
     w = member()
     stream, seq = w.beat
-    w.says(stream, msg.Acked(seq, msg.LeaseState.RENEWED, TTL, skew_ms=-40_000))
+    w.says(stream, msg.Acked(seq, LeaseState.RENEWED, TTL, skew_ms=-40_000))
     assert w.core.skew_ms == -40_000
 
 
@@ -703,9 +704,9 @@ def _act(w: Worker, action: str, size: int) -> None:
             w.now += size * TTL // 8
         case "ack" | "unknown" | "lost" if any(isinstance(s.message, msg.Beat) for s in w.sent):
             states = {"ack": "RENEWED", "unknown": "UNKNOWN", "lost": "LOST"}
-            w.ack(msg.LeaseState(states[action]))
+            w.ack(LeaseState(states[action]))
         case "old_ack":
-            w.says(1, msg.Acked(size, msg.LeaseState.RENEWED, TTL))
+            w.says(1, msg.Acked(size, LeaseState.RENEWED, TTL))
         case "end":
             w.ends(min(w.open, default=0))
         case "welcome":

@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import Epoch, Incarnation
+from seedbed.lease_state import LeaseState
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_messages as msg
@@ -106,15 +107,15 @@ def test_what_a_worker_says(message: msg.ToSeed, kind: str, wire: Message) -> No
                     seq=3, ttl_ms=5000, state=pb.LEASE_STATE_RENEWED, time_ms=900
                 )
             ),
-            msg.Acked(3, msg.LeaseState.RENEWED, 5000 * MS, skew_ms=-100),
+            msg.Acked(3, LeaseState.RENEWED, 5000 * MS, skew_ms=-100),
         ),
         (
             pb.SeedMessage(heartbeat_ack=pb.HeartbeatAck(seq=3, state=pb.LEASE_STATE_LOST)),
-            msg.Acked(3, msg.LeaseState.LOST, 0),
+            msg.Acked(3, LeaseState.LOST, 0),
         ),
         (
             pb.SeedMessage(heartbeat_ack=pb.HeartbeatAck(seq=3, state=pb.LEASE_STATE_UNKNOWN)),
-            msg.Acked(3, msg.LeaseState.UNKNOWN, 0),
+            msg.Acked(3, LeaseState.UNKNOWN, 0),
         ),
         (
             pb.SeedMessage(routes=pb.RouteUpdate(snapshot=True, seeds=["b:1"])),

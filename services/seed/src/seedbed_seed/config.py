@@ -15,6 +15,8 @@ from seedbed.sharding import MAX_SHARDS
 from seedbed.shared_settings import max_message_bytes, parking_limits, tls_files
 from seedbed.tls import TlsFiles
 from seedbed_seed.core.decisions import CoordinatorSettings, Evidence, RebalanceSettings
+from seedbed_seed.events import EventLimits
+from seedbed_seed.order_verbs import OrderLimits
 
 MEMORY = "memory"
 """SEEDBED_ETCD's value for the store inside this process."""
@@ -54,6 +56,8 @@ class SeedConfig:
     max_message_bytes: int
     parking: ParkingLimits
     max_connection_age_s: float
+    orders: OrderLimits
+    events: EventLimits
     tls: TlsFiles | None
     authority: str
     policy: Path | None
@@ -107,6 +111,14 @@ class SeedConfig:
             max_message_bytes=max_message_bytes(reader),
             parking=parking_limits(reader, minimum=0),
             max_connection_age_s=reader.seconds("SEEDBED_MAX_CONNECTION_AGE_S", minimum=1),
+            orders=OrderLimits(
+                pins=reader.integer("SEEDBED_ORDERED_PINS", minimum=0),
+                nodes=reader.integer("SEEDBED_ORDERED_NODES", minimum=1),
+            ),
+            events=EventLimits(
+                kept=reader.integer("SEEDBED_EVENTS_KEPT", minimum=1),
+                readers=reader.integer("SEEDBED_EVENT_READERS", minimum=1),
+            ),
             tls=tls_files(reader),
             authority=reader.text("SEEDBED_AUTHORITY"),
             policy=reader.file("SEEDBED_POLICY"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
@@ -17,22 +18,27 @@ from seedbed.errors import CallError, Reason
 from seedbed.transport import ServerCall
 from seedbed.v1 import admin_pb2, store_pb2
 
-REMEMBERED = 1000
-"""Events that are kept for readers."""
-
-READERS = 100
-"""Open WatchEvents of one seed."""
-
 OVERLOAD_S = 1.0
 """OVERLOADED answers of one type within this time are one event."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventLimits:
+    """How much of it there may be on one seed."""
+
+    kept: int = 1_000
+    """SEEDBED_EVENTS_KEPT: events that are kept for readers."""
+    readers: int = 100
+    """SEEDBED_EVENT_READERS: open WatchEvents."""
 
 
 class Events:
     """The memory. `tell` is called on the event loop."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, limits: EventLimits) -> None:
         self._clock = clock
-        self._kept: deque[admin_pb2.Event] = deque(maxlen=REMEMBERED)
+        self._limits = limits
+        self._kept: deque[admin_pb2.Event] = deque(maxlen=limits.kept)
         self._told = 0
         self._readers: set[asyncio.Event] = set()
         self._stopping = False
@@ -84,9 +90,11 @@ class Events:
         except DecodeError as error:
             message = f"the request is not what WatchEvents takes: {error}"
             raise CallError(Reason.BAD_REQUEST, message) from error
-        if len(self._readers) >= READERS:
+        if len(self._readers) >= self._limits.readers:
             raise CallError(
-                Reason.OVERLOADED, f"{READERS} watch the events of this seed: ask another seed"
+                Reason.OVERLOADED,
+                f"{self._limits.readers} watch the events of this seed (SEEDBED_EVENT_READERS): ask"
+                " another seed",
             )
         place = self._told if asked.only_new else self._oldest
         wake = asyncio.Event()

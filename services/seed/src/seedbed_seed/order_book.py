@@ -32,7 +32,7 @@ ATTEMPTS = 5
 """Guarded writes that may lose to other seeds'."""
 
 MAX_BYTES = 1_000_000
-"""Of all orders: one value in etcd holds them."""
+"""Of all orders: one value in etcd holds them, and etcd takes no request over 1.5 MiB."""
 
 Edit: TypeAlias = Callable[[store_pb2.Orders], None]
 """Changes the orders; done twice it changes nothing more. May raise `CallError`."""
@@ -68,8 +68,9 @@ class OrderBook:
     async def change(self, edit: Edit) -> int:
         """Carry out the edit; returns a revision of the store that shows it.
 
-        Raises `CallError`: what the edit raises, STORE_FULL, SEED_NOT_READY if etcd does not
-        answer, OUTCOME_UNKNOWN if it does not after the write was sent.
+        Raises `CallError`: what the edit raises, OVERLOADED if there would be too many, STORE_FULL,
+        SEED_NOT_READY if etcd does not answer, OUTCOME_UNKNOWN if it does not after the write was
+        sent.
         """
         sent = False
         try:
@@ -82,9 +83,9 @@ class OrderBook:
                     return revision
                 if len(value) > MAX_BYTES:
                     raise CallError(
-                        Reason.BAD_REQUEST,
+                        Reason.OVERLOADED,
                         f"all orders together would take {len(value)} bytes, and {MAX_BYTES} are"
-                        " the limit: unpin what need not be pinned",
+                        " the limit of etcd: unpin what need not be pinned",
                     )
                 guard = Modified(entry.key, entry.mod_revision) if entry else Created(self._key, 0)
                 try:

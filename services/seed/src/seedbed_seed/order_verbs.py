@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import MutableSequence
+from dataclasses import dataclass
 
+from seedbed.errors import CallError, Reason
 from seedbed.transport import ServerCall
 from seedbed.v1 import admin_pb2, store_pb2
 from seedbed_seed import listings
@@ -16,12 +18,6 @@ from seedbed_seed.listings import TableOf
 from seedbed_seed.order_book import Edit, OrderBook
 from seedbed_seed.targets import bad_request, check_name, check_shards, check_worker
 
-MAX_PINS = 10_000
-"""Shards that may be pinned."""
-
-MAX_NODES = 1_000
-"""Nodes that may be cordoned or draining, be they there or not."""
-
 MAX_REASON = 500
 """Characters of a freeze's reason."""
 
@@ -29,13 +25,26 @@ SHOWN_S = 2.0
 """How long an answer waits for the order to come back through the watch."""
 
 
+@dataclass(frozen=True, slots=True)
+class OrderLimits:
+    """How many orders may stand."""
+
+    pins: int = 10_000
+    """SEEDBED_ORDERED_PINS: shards that may be pinned."""
+    nodes: int = 1_000
+    """SEEDBED_ORDERED_NODES: nodes that may be cordoned or draining, be they there or not."""
+
+
 class OrderVerbs:
     """Drain, Cordon, Uncordon, PinShards, Freeze and Unfreeze."""
 
-    def __init__(self, view: ClusterView, orders: OrderBook, table_of: TableOf) -> None:
+    def __init__(
+        self, view: ClusterView, orders: OrderBook, table_of: TableOf, limits: OrderLimits
+    ) -> None:
         self._view = view
         self._orders = orders
         self._table_of = table_of
+        self._limits = limits
 
     async def drain(
         self, call: ServerCall, asked: admin_pb2.DrainRequest
@@ -44,7 +53,7 @@ class OrderVerbs:
         node = check_worker(self._view, asked.node_id)
 
         def edit(orders: store_pb2.Orders) -> None:
-            _add(orders.draining, node)
+            self._name(node, orders.draining, orders)
 
         await self._change(edit)
         return admin_pb2.DrainResponse(
@@ -58,7 +67,7 @@ class OrderVerbs:
         node = check_worker(self._view, asked.node_id)
 
         def edit(orders: store_pb2.Orders) -> None:
-            _add(orders.cordoned, node)
+            self._name(node, orders.cordoned, orders)
 
         await self._change(edit)
         return admin_pb2.CordonResponse(member=listings.worker(self._view, node))
@@ -91,9 +100,11 @@ class OrderVerbs:
                     pins[asked.type, shard] = node
                 else:
                     pins.pop((asked.type, shard), None)
-            if node and len(pins) > MAX_PINS:
-                raise bad_request(
-                    f"{len(pins)} shards would be pinned, and {MAX_PINS} may be: unpin others first"
+            if node and len(pins) > self._limits.pins:
+                raise CallError(
+                    Reason.OVERLOADED,
+                    f"{len(pins)} shards would be pinned, and {self._limits.pins} may be"
+                    " (SEEDBED_ORDERED_PINS): unpin others first",
                 )
             del orders.pins[:]
             orders.pins.extend(
@@ -129,17 +140,20 @@ class OrderVerbs:
         await self._change(edit)
         return admin_pb2.UnfreezeResponse()
 
-    async def _change(self, edit: Edit) -> None:
-        def bounded(orders: store_pb2.Orders) -> None:
-            edit(orders)
-            nodes = len({*orders.cordoned, *orders.draining})
-            if nodes > MAX_NODES:
-                raise bad_request(
-                    f"{nodes} nodes would be cordoned or draining, and {MAX_NODES} may be: uncordon"
-                    " those that are gone"
-                )
+    def _name(self, node: str, named: MutableSequence[str], orders: store_pb2.Orders) -> None:
+        """Add the node to those that are named."""
+        standing = {*orders.cordoned, *orders.draining}
+        if node not in standing and len(standing) >= self._limits.nodes:
+            raise CallError(
+                Reason.OVERLOADED,
+                f"{len(standing)} nodes are cordoned or draining, and {self._limits.nodes} may be"
+                " (SEEDBED_ORDERED_NODES): uncordon those that are gone",
+            )
+        if node not in named:
+            named.append(node)
 
-        revision = await self._orders.change(bounded)
+    async def _change(self, edit: Edit) -> None:
+        revision = await self._orders.change(edit)
         try:
             async with asyncio.timeout(SHOWN_S):
                 await self._view.reached(revision)
@@ -155,8 +169,3 @@ class OrderVerbs:
             " now. They stay and are served, and go as soon as one may (start another worker, or"
             " uncordon one)"
         )
-
-
-def _add(nodes: MutableSequence[str], node: str) -> None:
-    if node not in nodes:
-        nodes.append(node)

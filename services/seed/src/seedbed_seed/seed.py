@@ -38,6 +38,7 @@ from seedbed_seed.gateway import Gateway
 from seedbed_seed.gauges import set_gauges
 from seedbed_seed.health import SeedHealth
 from seedbed_seed.joining import Joining
+from seedbed_seed.journal_pin import JournalPin
 from seedbed_seed.leader_verbs import LeaderVerbs
 from seedbed_seed.leaving import leave
 from seedbed_seed.lost_workers import LostWorkers
@@ -81,7 +82,7 @@ class Seed:
         keys = Keys(config.cluster)
         ttl_s, step_s = config.lease_ttl_s, config.lease_ttl_s / 8
         coordinator = Coordinator(config.coordinator)
-        self.events = Events(clock)
+        self.events = Events(clock, config.events)
         self.view = ClusterView(
             store=store,
             clock=clock,
@@ -140,12 +141,14 @@ class Seed:
             lead=self.driver.epoch_reported,
             timeout_s=step_s,
         )
+        self.pin = JournalPin(store, keys, step_s)
+        self.admin = self._admin(OrderBook(store, keys, step_s))
         self.registration = self._registration(MemberRecords(store, keys, step_s), contracts)
         self.server = self.transport.server(
             self.registration,
             self.watches,
             self.epochs,
-            self._admin(OrderBook(store, keys, step_s)),
+            self.admin,
             Reflection(self.view),
             self.health,
             self.gateway,  # last: it knows an answer to every path
@@ -190,6 +193,7 @@ class Seed:
             joining=Joining(
                 records=records,
                 contracts=contracts,
+                pin=self.pin,
                 dialler=dialler,
                 ttl_s=config.lease_ttl_s,
                 owners=view.owners,
@@ -221,7 +225,7 @@ class Seed:
         return Admin(
             view=self.view,
             table_of=table_of,
-            orders=OrderVerbs(self.view, orders, table_of),
+            orders=OrderVerbs(self.view, orders, table_of, self.config.orders),
             leader=LeaderVerbs(
                 view=self.view,
                 node_id=self.config.node_id,
@@ -231,6 +235,7 @@ class Seed:
                 leads=lambda: self.driver.leading,
                 order=self.driver.moves_ordered,
             ),
+            pin=self.pin,
             events=self.events,
         )
 

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from seedbed.clock import Clock
 from seedbed.errors import ProtocolError, SeedbedError
 from seedbed.ids import Incarnation
+from seedbed.lease_state import LeaseState
 from seedbed.v1 import cluster_pb2
 from seedbed_seed.cluster_view import ClusterView
 from seedbed_seed.core import sessions as core
@@ -26,9 +27,9 @@ UNSENT = 64
 """Messages that a worker may leave unread; then its stream is given up."""
 
 _STATES = {
-    core.LeaseState.RENEWED: cluster_pb2.LEASE_STATE_RENEWED,
-    core.LeaseState.LOST: cluster_pb2.LEASE_STATE_LOST,
-    core.LeaseState.UNKNOWN: cluster_pb2.LEASE_STATE_UNKNOWN,
+    LeaseState.RENEWED: cluster_pb2.LEASE_STATE_RENEWED,
+    LeaseState.LOST: cluster_pb2.LEASE_STATE_LOST,
+    LeaseState.UNKNOWN: cluster_pb2.LEASE_STATE_UNKNOWN,
 }
 
 
@@ -182,7 +183,7 @@ class WorkerStream:
             else:
                 await self._wake.wait()
 
-    def _acknowledge(self, seq: int, state: core.LeaseState, ttl_ns: int) -> None:
+    def _acknowledge(self, seq: int, state: LeaseState, ttl_ns: int) -> None:
         ack = cluster_pb2.HeartbeatAck(
             seq=seq,
             ttl_ms=ttl_ns // 1_000_000,

@@ -42,7 +42,12 @@ class Absence:
         visit.absence = self
         visit.open = False
         try:
-            await visit.home.commits.keep(visit)
+            visit.home.commits.keep(visit)
+            visit.at_store = True
+            try:
+                await visit.home.commits.kept(cell.key)
+            finally:
+                visit.at_store = False
             if visit.ended:  # while that was written
                 raise asyncio.CancelledError
             rt = visit.home.rt
@@ -77,6 +82,7 @@ class Absence:
         visit = self._visit
         if visit.ended:  # the block went on after it was stopped
             raise asyncio.CancelledError
+        visit.commit = None
         await visit.stand_in_line()
         refusal = visit.may_begin()
         if isinstance(refusal, NotHere):

@@ -49,7 +49,7 @@ async def make(job: Job, cell: Cell) -> AnyEntity:
         try:
             await entity.activated()
             job.open = False
-            await commits.keep(job)
+            commits.keep(job)
         finally:
             job.open = False
             job.entity = None
@@ -105,7 +105,8 @@ class Departure(Job):
                 self.in_hook = self.began = self.open = True
                 await self.entity.deactivating()
                 self.open = False
-                await self.home.commits.keep(self)
+                self.home.commits.keep(self)
+                await self.home.commits.kept(self.cell.key)
         except BaseException as error:
             self.failure(error)
         finally:

@@ -30,7 +30,7 @@ class Shard:
         self.calls = 0
         """That stood in line so far."""
         self.exit: Exit | None = None
-        """Set once it is being handed off: what of it is left."""
+        """Set once it is being handed off, be it to nobody: what of it is left."""
         self.view: View | None = None
         """By this view of the region it was ours: as long as there is no other, it still is."""
 
@@ -106,3 +106,10 @@ class Cell(Mailbox["Job"]):
         """Calls between two of their turns."""
         self.watchers: list[Job] | None = None
         """Those of them that wait for a change."""
+
+    def tell_watchers(self) -> None:
+        """Something has changed, and is kept."""
+        if self.watchers:
+            watchers, self.watchers = self.watchers, None
+            for watcher in watchers:
+                watcher.granted()

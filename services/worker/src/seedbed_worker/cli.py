@@ -1,73 +1,87 @@
-"""Commands of `seedbed` that are there where this distribution is: they speak to the journal."""
+"""The worker's part of the command line `seedbed`: verbs that need the journal.
+
+`add_…` are entry points of the group `seedbed.cli`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from typing import Annotated
 
 import typer
 
-from seedbed.cli.asking import FormOption
-from seedbed.cli.failure import Failure, Form, refused, reporting, unreachable, wrong_usage
+from seedbed.cli.asking import FormOption, SeedOption, ask, show_answer
+from seedbed.cli.connection import CALL_LIMIT_S
+from seedbed.cli.failure import EXIT_FAILED, Failure, Form, reporting, wrong_usage
 from seedbed.errors import Reason
 from seedbed.settings import Reader
-from seedbed_worker.config import journal_secret
-from seedbed_worker.journal.port import JournalError, Unavailable, WrongJournal
-
-journal = typer.Typer(help="The journal, which keeps what entities did (SEEDBED_JOURNAL).")
-
-
-def add_to(app: typer.Typer) -> None:
-    """Make them part of `seedbed`."""
-    app.add_typer(journal, name="journal")
+from seedbed.v1 import admin_pb2, admin_pb2_grpc
+from seedbed_worker.config import journal_address
+from seedbed_worker.journal.adopting import adopt as adopt_journal
+from seedbed_worker.journal.open import journal_at
+from seedbed_worker.journal.port import JournalError, Whose, WrongJournal
 
 
-@journal.callback()
-def _group() -> None:
-    """So that `migrate` is a command of its own while it is the only one."""
+def add_adopt(app: typer.Typer) -> None:
+    """Make `adopt` part of `seedbed`."""
+    app.command()(adopt)
 
 
-@journal.command()
-def migrate(
-    print_: Annotated[
-        bool, typer.Option("--print", help="Only print the SQL that it would run, for psql.")
+def adopt(
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Also a journal that was never used, or instead of another one of this cluster.",
+        ),
     ] = False,
+    seed: SeedOption = "",
     output: FormOption = Form.TABLE,
 ) -> None:
-    """Bring the schema of a PostgreSQL journal to this release's."""
+    """Bind the journal (SEEDBED_JOURNAL) to this cluster, after it has lost its etcd.
+
+    No other cluster may use the journal: it would be disturbed.
+    """
     with reporting(output):
-        address = journal_secret(Reader(os.environ, role="worker")).read()
-        if address == "none":
-            raise wrong_usage("SEEDBED_JOURNAL: found 'none', expected a journal to migrate")
-        is_file = address.startswith("sqlite:")
+        reader = Reader(os.environ, role="worker")
+        address, cluster = journal_address(reader), reader.name("SEEDBED_CLUSTER")
+        if address.read() == "none":
+            raise wrong_usage("SEEDBED_JOURNAL: found 'none', expected the journal to adopt")
+        answers: list[admin_pb2.AdoptJournalResponse] = []
+
+        def pin(whose: Whose) -> str:
+            request = admin_pb2.AdoptJournalRequest(
+                cluster=whose.cluster,
+                journal_id=whose.journal_id,
+                timeline=whose.timeline,
+                force=force,
+            )
+
+            def order(admin: admin_pb2_grpc.AdminStub) -> admin_pb2.AdoptJournalResponse:
+                return admin.AdoptJournal(request, timeout=CALL_LIMIT_S)
+
+            answers.append(ask(seed, order))
+            return answers[-1].cluster_uid
+
+        journal = journal_at(address, create=False)
         try:
-            sql, applied = ("", []) if is_file else asyncio.run(_migrate(address, print_))
+            asyncio.run(adopt_journal(journal, cluster, pin, fresh=force))
         except JournalError as error:
-            raise _failure(error) from None
-        if output is Form.JSON:
-            print(json.dumps({"sql": sql} if print_ else {"applied": applied}))
-        elif is_file:
-            print("nothing to do: a SQLite file is migrated when a worker opens it")
-        elif print_:
-            print(sql, end="")
-        else:
-            print("\n".join(f"applied {name}" for name in applied) or "nothing to do")
+            raise _failure(error) from error
+        show_answer(answers[-1], output, _adopted)
 
 
-async def _migrate(address: str, print_: bool) -> tuple[str, list[str]]:
-    """The SQL that is pending if it is only to be printed; the names of what was applied."""
-    from seedbed_worker.journal import postgres_schema  # its driver costs other commands 0.1 s
-
-    if print_:
-        return await postgres_schema.pending_sql(address), []
-    return "", list(await postgres_schema.migrate(address))
+def _adopted(answer: admin_pb2.AdoptJournalResponse) -> str:
+    return (
+        f"journal {answer.journal_id} is bound to the cluster {answer.cluster}, uid"
+        f" {answer.cluster_uid}: workers that were refused join within 15 s"
+    )
 
 
 def _failure(error: JournalError) -> Failure:
-    if isinstance(error, Unavailable):
-        return unreachable(str(error))
     if isinstance(error, WrongJournal):
-        return refused("FAILED_PRECONDITION", str(error), reason=Reason.WRONG_JOURNAL.value)
-    return refused("ABORTED", str(error))
+        reason = Reason.WRONG_JOURNAL.value
+        return Failure("FAILED_PRECONDITION", str(error), reason=reason, exit_code=EXIT_FAILED)
+    reason = Reason.STORE_UNAVAILABLE.value
+    return Failure("UNAVAILABLE", str(error), reason=reason, exit_code=EXIT_FAILED)

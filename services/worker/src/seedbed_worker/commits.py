@@ -1,22 +1,30 @@
 """What the end of a turn does to its entity: the changes are kept, or the turn is undone.
 
-Memory never runs ahead of the store. A state is written before anybody hears of it, and after a
-failed turn it is read again if memory differs. Volatile classes have no store: what they keep is in
-memory already, and a failed turn leaves that as it is.
+A turn's changes are in memory at once, and the entity's next turn may build on them; but nobody
+hears of them before they are stored: an answer is held until the newest change that its turn could
+have seen is kept. If one is not, the entity leaves memory with all that was built on it, and every
+held answer becomes the error. After a failed turn the state is read again if memory differs.
+Volatile classes have no store: what they keep is in memory already, and a failed turn leaves that
+as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from seedbed.calls import Failed, Replied
 from seedbed.entity import AnyEntity
-from seedbed.errors import StateError
+from seedbed.errors import CallError, StateError
 from seedbed.service.logs import personal
+from seedbed_worker.cells import Cell
 from seedbed_worker.core.mailbox import HOLDING
-from seedbed_worker.entity_store import EntityStore, Ownership, Stored
+from seedbed_worker.entity_store import Commit, EntityStore, Ownership
 from seedbed_worker.hosted import HostedClass
+from seedbed_worker.journal.port import History, Kind, Record
 from seedbed_worker.state_codec import StateCodec, codec_of
 
 if TYPE_CHECKING:
@@ -26,40 +34,50 @@ log = logging.getLogger(__name__)
 
 Change: TypeAlias = Literal["save", "delete"]
 
+Drop: TypeAlias = Callable[[AnyEntity, CallError], object]
+
 # What `seedbed_kept` says of an entity; else it is a hash of its stored state. With that a failed
 # turn is compared without a read, for 40 bytes an entity.
 NOTHING = 0
 KEPT = 1
 """Of a volatile class."""
 UNSURE = -1
-"""A commit has failed, and may have happened. No hash of bytes is -1."""
+"""A commit was refused at once. No hash of bytes is -1."""
 
 
 class Commits:
-    """Ends the turns of one class. Raises `StateError` if its fresh state cannot be serialised."""
+    """Ends the turns of one class. `drop` is told of an entity whose commit has failed.
 
-    __slots__ = ("_codec", "_fresh", "_hosted", "_store", "_type")
+    Raises `StateError` if the class's fresh state cannot be serialised.
+    """
+
+    __slots__ = ("_codec", "_drop", "_fresh", "_hosted", "_store", "_type", "under_way")
 
     _codec: StateCodec
     _fresh: int
 
-    def __init__(self, hosted: HostedClass, store: EntityStore) -> None:
+    def __init__(self, hosted: HostedClass, store: EntityStore, drop: Drop) -> None:
         self._hosted = hosted
+        self._drop = drop
+        self.under_way: dict[str, Commit] = {}
+        """The newest commit of each entity, by key, as long as it has not ended."""
         self._type = hosted.contract.type
-        self._store = store if hosted.declared_durable else None
+        self._store = store if hosted.durable else None
         if self._store is not None:
             self._codec = codec_of(hosted.state)
             self._fresh = _mark(self._codec.encode(hosted.state()))
 
     async def load(self, entity: AnyEntity, shard: Ownership) -> None:
         """Give the entity its state; raises what the store does, and `StateError`."""
-        stored = None
+        found = None
         if self._store is not None:
-            stored = await self._store.load(self._type, entity.seedbed_key, shard)
-        self._set(entity, stored)
+            found = await self._store.load(self._type, entity.seedbed_key, shard)
+        self._set(entity, found)
 
-    async def keep(self, job: Job) -> None:
-        """The job's turn succeeded: its changes take effect, all of them, or this raises.
+    def keep(self, job: Job, answer: Replied | Failed | None = None) -> None:
+        """The job's turn succeeded: its changes take effect, all of them, or this raises. They are
+        stored when the commit that is then `under_way` has ended, with the call's answer if this is
+        its last turn.
 
         One that was stopped meanwhile (its caller has been told) has not succeeded.
         """
@@ -71,25 +89,30 @@ class Commits:
             return
         seq = entity.seedbed_seq + 1
         kept = NOTHING if change == "delete" else KEPT
+        commit: Commit | None = None
         if self._store is not None:
-            data = None if change == "delete" else self._write(entity)
-            job.at_store = True
+            record = self._record(entity, change, seq, job, answer)
             try:
-                await self._store.commit(self._type, cell.key, Stored(seq, data), job.shard)
-            except BaseException:
+                commit = self._store.commit(self._type, record, job.shard)
+            except CallError:
                 entity.seedbed_kept = UNSURE
                 raise
-            finally:
-                job.at_store = False
-            kept = NOTHING if data is None else _mark(data)
+            kept = NOTHING if record.kind is Kind.DELETED else _mark(record.data)
         entity.seedbed_seq = seq
         entity.seedbed_kept = kept
         if change == "delete":
             entity.state = self._hosted.state()
-        if cell.watchers:
-            watchers, cell.watchers = cell.watchers, None
-            for watcher in watchers:
-                watcher.granted()
+        if commit is None or commit.done:
+            cell.tell_watchers()
+        else:
+            self.under_way[cell.key] = job.commit = commit
+            commit.then(partial(self._ended, cell, entity))
+
+    async def kept(self, key: str) -> None:
+        """Return once all that the entity's turns have changed is stored. Raises `CallError`."""
+        commit = self.under_way.get(key)
+        if commit is not None:
+            await commit.wait()
 
     async def undo(self, job: Job) -> None:
         """The job's turn failed: what is in memory becomes again what is stored.
@@ -114,6 +137,14 @@ class Commits:
         finally:
             job.at_store = False
 
+    def _ended(self, cell: Cell, entity: AnyEntity, commit: Commit) -> None:
+        if self.under_way.get(cell.key) is commit:
+            del self.under_way[cell.key]
+        if commit.error is None:
+            cell.tell_watchers()
+        else:
+            self._drop(entity, commit.error)
+
     def _differs(self, entity: AnyEntity) -> bool:
         try:
             mark = _mark(self._codec.encode(entity.state))
@@ -121,11 +152,25 @@ class Commits:
             return True
         return mark != (entity.seedbed_kept or self._fresh)
 
-    def _set(self, entity: AnyEntity, stored: Stored | None) -> None:
-        data = stored.data if stored is not None else None
+    def _record(
+        self, entity: AnyEntity, change: Change, seq: int, job: Job, answer: Replied | Failed | None
+    ) -> Record:
+        key = entity.seedbed_key
+        kind = Kind.DELETED if change == "delete" else Kind.STATE
+        data = b"" if kind is Kind.DELETED else self._write(entity)
+        repeats = job.home.repeats
+        if repeats is None or answer is None or not job.call.request_id:
+            return Record(key, seq, kind, data, job.home.rt.clock.wall_ms())
+        kept = repeats.outcome(job, answer)
+        return Record(
+            key, seq, kind, data, kept.time_ms, kept.request_id, kept.data, kept.keep_until_ms
+        )
+
+    def _set(self, entity: AnyEntity, found: History | None) -> None:
+        data = found.state if found is not None and found.exists else None
         entity.state = self._hosted.state() if data is None else self._read(entity, data)
         entity.seedbed_kept = NOTHING if data is None else _mark(data)
-        entity.seedbed_seq = stored.seq if stored is not None else 0
+        entity.seedbed_seq = found.seq if found is not None else 0
 
     def _write(self, entity: AnyEntity) -> bytes:
         try:

@@ -23,15 +23,19 @@ from seedbed.service.management import Management
 from seedbed.service.metrics import Metrics
 from seedbed.settings import bad_setting
 from seedbed.tracing import Tracer
+from seedbed_worker.binding import Welcomed
 from seedbed_worker.config import WorkerConfig
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
+from seedbed_worker.durability import durability
 from seedbed_worker.entity_port import EntityPort
+from seedbed_worker.entity_store import Ownership
 from seedbed_worker.gauges import set_gauges
 from seedbed_worker.health import WorkerHealth
 from seedbed_worker.host import Host
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.identity import identity
+from seedbed_worker.journal.port import WrongJournal
 from seedbed_worker.link_server import LinkServer
 from seedbed_worker.load_meter import LoadMeter
 from seedbed_worker.loader import load
@@ -67,7 +71,15 @@ class Worker:
             services=[one.contract.service for one in self.hosted],
         )
         self.health.refusal = refusal
-        _warn_of_memory(self.hosted)
+        self.durability = durability(
+            config.journal,
+            self.hosted,
+            require_sync=config.journal_require_sync,
+            lost=self._taken,
+            epoch_seen=self._epoch_seen,
+        )
+        if self.durability is not None:
+            self.health.journal = self.durability.binding.why_not
         self.host = Host(
             hosted=self.hosted,
             region=self.region,
@@ -78,6 +90,7 @@ class Worker:
             tracer=tracer,
             epoch_seen=self._epoch_seen,
             released=self._released,
+            store=self.durability.store if self.durability is not None else None,
         )
         # Links have no limit of gRPC's: their batches are counted, and entity calls by their port.
         transport = GrpcTransport(
@@ -100,6 +113,7 @@ class Worker:
             alive=self.health.alive, ready=self.health.ready, metrics=self.metrics.render
         )
         self.session: Session | None = None
+        self._committing: asyncio.Task[None] | None = None
         set_gauges(self)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -119,16 +133,38 @@ class Worker:
             http_port = self.management.start(self.config.bind, self.config.http_port)
             logs.release()
             announcing = tasks.create_task(self._announce(port, http_port), name="announce")
-            if not self.health.refusal:
-                self.session = self._register(port)
-                tasks.create_task(self.session.run(), name="session")
+            joining = tasks.create_task(self._join(port, tasks), name="join")
             await stop.wait()
             announcing.cancel()
+            joining.cancel()
             await self._leave()
             for task in running:
                 task.cancel()
 
+    async def _join(self, port: int, tasks: asyncio.TaskGroup) -> None:
+        """Register, once the journal is there; not at all if this worker has refused itself."""
+        if self.health.refusal:
+            return
+        durability = self.durability
+        try:
+            if durability is not None:
+                await durability.binding.open(self.config.cluster)
+                self._committing = tasks.create_task(durability.run(), name="journal")
+            self.session = session = self._register(port)
+            tasks.create_task(session.run(), name="session")
+            if durability is not None:
+                await durability.binding.keep(session.bound)
+        except WrongJournal as error:
+            self._refuse(Reason.WRONG_JOURNAL, error)
+            if self.session is not None:
+                await self.session.leave(FAREWELL_S)
+
     # What the session tells.
+
+    def welcomed(self, welcomed: Welcomed) -> None:
+        """Bind the journal to the cluster."""
+        if self.durability is not None:
+            self.durability.binding.welcomed(welcomed)
 
     def up(self, lease: Lease) -> None:
         """Serve under this lease."""
@@ -150,7 +186,9 @@ class Worker:
         self.health.refresh()
 
     def refused(self, reason: str, message: str) -> None:
-        """Readiness has the text; nothing else to do but wait."""
+        """Readiness has the text; nothing else to do but wait, and see whose the journal is."""
+        if self.durability is not None and reason == Reason.WRONG_JOURNAL.value:
+            self.durability.binding.look_again()
         self.health.refresh()
 
     # Start.
@@ -181,6 +219,7 @@ class Worker:
             loop_stall_limit_ns=int(config.loop_stall_limit_s * 1e9),
             tls=config.tls,
             authority=config.authority,
+            whose=self.durability.binding.whose if self.durability is not None else None,
         )
         self.health.follow(
             lease=lambda: session.lease,
@@ -220,6 +259,10 @@ class Worker:
             await leaving.drain(max(deadline_ns, self.clock.now_ns() + LAST_TURNS_NS))
             await self.session.leave(FAREWELL_S)
         await self.server.close(CLOSE_S)
+        if self.durability is not None:
+            if self._committing is not None:
+                self._committing.cancel()
+            await self.durability.close()
         await asyncio.to_thread(self.management.close)
         log.info("worker stopped", extra={"node": self.config.node_id})
 
@@ -229,6 +272,14 @@ class Worker:
         self.metrics.counter("seedbed_handoffs_total", "limit").add(late)
         if self.session is not None:
             self.session.releases_changed()
+
+    def _taken(self, shard: Ownership) -> None:
+        self.host.give_up(shard)
+
+    def _refuse(self, reason: Reason, error: Exception) -> None:
+        log.error("worker refused", extra={"reason": reason.value, "refusal": str(error)})
+        self.health.refusal = f"{reason.value}: {error}"
+        self.health.refresh()
 
     def _epoch_seen(self, type_: str, shard: int, epoch: Epoch) -> None:
         if self.session is not None:
@@ -248,20 +299,6 @@ def _load(factories: Sequence[Factory]) -> tuple[list[HostedClass], str]:
         return [], f"{reason}: {error}"
 
 
-def _warn_of_memory(hosted: list[HostedClass]) -> None:
-    """Once at the start: classes that are meant to be durable are not yet."""
-    types = sorted(one.contract.type for one in hosted if one.declared_durable)
-    if types:
-        log.warning(
-            "states kept in memory only",
-            extra={
-                "entity_types": types,
-                "why": "kept in this process's memory only until durability is built, whatever"
-                " SEEDBED_JOURNAL says: a move, a restart or a crash loses them",
-            },
-        )
-
-
 def _limits(config: WorkerConfig) -> HostLimits:
     return HostLimits(
         mailbox_calls=config.mailbox_calls,
@@ -272,6 +309,8 @@ def _limits(config: WorkerConfig) -> HostLimits:
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,
         max_message_bytes=config.max_message_bytes,
+        repeat_window_s=config.repeat_window_s,
+        repeat_bytes=config.repeat_bytes,
     )
 
 

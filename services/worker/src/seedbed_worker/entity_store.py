@@ -1,25 +1,21 @@
-"""Where the states of durable classes are kept: the seam, and memory behind it for now.
+"""Where durable entities are kept: the seam, and a memory behind it.
 
-Nobody but the owner of a shard reads or writes its entities. What a `commit` has returned for is
-kept; one that raises may or may not have happened, so who called it reads again.
+Nobody but the owner of a shard reads or writes its entities. A commit is under way from when it is
+begun to its one end: it is kept, or has failed. One that has failed may have happened all the same,
+so who began it reads again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from seedbed.errors import CallError, Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What is kept of an entity."""
-
-    seq: int
-    data: bytes | None
-    """Its state; None: it was deleted."""
+from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.journal.histories import history
+from seedbed_worker.journal.port import History, Record
 
 
 class Ownership(Protocol):
@@ -32,55 +28,97 @@ class Ownership(Protocol):
     def epoch(self) -> int: ...
 
 
+class Commit:
+    """A change on its way into a store."""
+
+    __slots__ = ("_then", "done", "error")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.error: CallError | None = None
+        """Why it has failed."""
+        self._then: list[Callable[[Commit], object]] = []
+
+    def then(self, ended: Callable[[Commit], object]) -> None:
+        """Call this at its end (now, if it has ended), after those that were given before."""
+        if self.done:
+            ended(self)
+        else:
+            self._then.append(ended)
+
+    def end(self, error: CallError | None = None) -> None:
+        """It is kept; or has failed, with this error."""
+        self.done, self.error = True, error
+        then, self._then = self._then, []
+        for ended in then:
+            ended(self)
+
+    async def ended(self) -> None:
+        """Return at its end; who waits may be cancelled."""
+        if not self.done:
+            end = asyncio.Event()
+            self.then(lambda _: end.set())
+            await end.wait()
+
+    async def wait(self) -> None:
+        """Return once it is kept. Raises its `CallError`."""
+        await self.ended()
+        if self.error is not None:
+            raise self.error
+
+
 class EntityStore(Protocol):
-    """Keeps states. Raises `CallError` when it does not answer or the shard is another's now."""
+    """Keeps what entities did. Raises `CallError` when it does not answer or the shard is
+    another's now."""
 
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
-        """What was committed last; None: nothing ever."""
+    async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
+        """What was committed, after all commits of it that are under way; None: nothing ever."""
         ...
 
-    async def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> None:
-        """Return once it is kept."""
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
+        """What came of the latest calls of an entity that is loaded, so many at most, the newest
+        first."""
+        ...
+
+    async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
+        """What came of the call of this id; None: nothing was recorded."""
+        ...
+
+    def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
+        """Begin to keep it, after all commits of its shard that are under way. If one of these
+        fails, so does it."""
         ...
 
 
-class OwnedStates:
-    """The states of what this process owns, in its memory: they end with the ownership.
+class MemoryStore:
+    """One memory that all workers of a process share, so that entities survive moves and crashes.
 
-    A state must not outlive it: whoever owns the shard in between writes elsewhere.
+    As a journal does, it refuses an owner that has had a successor.
     """
 
     def __init__(self) -> None:
-        self._shards: WeakKeyDictionary[Ownership, dict[str, Stored]] = WeakKeyDictionary()
-
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
-        states = self._shards.get(shard)
-        return None if states is None else states.get(key)
-
-    async def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> None:
-        states = self._shards.get(shard)
-        if states is None:
-            states = self._shards[shard] = {}
-        states[key] = stored
-
-
-class MemoryStates:
-    """One memory that all workers of a process share, so that states survive moves and crashes.
-
-    As a store will, it refuses an owner that has had a successor.
-    """
-
-    def __init__(self) -> None:
-        self._states: dict[tuple[str, str], Stored] = {}
+        self._records: dict[tuple[str, str], list[Record]] = {}
         self._epochs: dict[tuple[str, int], int] = {}
 
-    async def load(self, type_: str, key: str, shard: Ownership) -> Stored | None:
+    async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
         self._fence(type_, shard)
-        return self._states.get((type_, key))
+        records = self._records.get((type_, key), [])
+        return history((one.seq, one.kind, one.data) for one in reversed(records))
 
-    async def commit(self, type_: str, key: str, stored: Stored, shard: Ownership) -> None:
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
         self._fence(type_, shard)
-        self._states[type_, key] = stored
+        records = reversed(self._records.get((type_, key), []))
+        return list(islice((one.kept() for one in records if one.request_id), most))
+
+    async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
+        self._fence(type_, shard)
+        records = reversed(self._records.get((type_, key), []))
+        return next((one.kept() for one in records if one.request_id == request_id), None)
+
+    def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
+        self._fence(type_, shard)
+        self._records.setdefault((type_, record.key), []).append(record)
+        return _KEPT
 
     def _fence(self, type_: str, shard: Ownership) -> None:
         newest = self._epochs.get((type_, shard.number), 0)
@@ -88,3 +126,7 @@ class MemoryStates:
             message = f"shard {shard.number} of {type_} has an owner of epoch {newest} by now"
             raise CallError(Reason.FENCED, message)
         self._epochs[type_, shard.number] = shard.epoch
+
+
+_KEPT = Commit()
+_KEPT.end()

@@ -39,6 +39,13 @@ class HandingOff:
         self._late: list[_Departing] = []
         self._flushing = False
         self.retirement = _Retirement()
+        self.changed = asyncio.Event()
+        """Set when less is under way."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is under way."""
+        return not self._under_way
 
     def look(self) -> None:
         """The region has other tables: forget what they have ended, begin what they began."""
@@ -64,10 +71,24 @@ class HandingOff:
         self._begin(begun)
         self._flush()
 
+    def let_go(self, until_ns: int) -> None:
+        """Hand off to nobody all that is not on its way to anybody: no seed is told of it."""
+        begun = [
+            _Departing(self, self._rt, home, shard, until_ns, to_nobody=True)
+            for home in self._homes.values()
+            for shard in home.shards.values()
+            if shard.exit is None
+        ]
+        self._under_way.update((departing.release, departing) for departing in begun)
+        self._begin(begun)
+
     def over(self, departing: _Departing, *, late: bool) -> None:
         """Nothing of the shard is left; or, `late`, its limit has come."""
         release = departing.release
         if self._under_way.pop(release, None) is None:
+            return
+        self.changed.set()
+        if departing.to_nobody:
             return
         if late:
             self._late.append(departing)
@@ -120,10 +141,17 @@ class HandingOff:
 class _Departing(Exit):
     """One shard, until nothing of it is left or its limit comes."""
 
-    __slots__ = ("_handing_off", "_rt", "_tick", "home", "release", "shard")
+    __slots__ = ("_handing_off", "_rt", "_tick", "home", "release", "shard", "to_nobody")
 
     def __init__(
-        self, handing_off: HandingOff, rt: Runtime, home: Home, shard: Shard, until_ns: int
+        self,
+        handing_off: HandingOff,
+        rt: Runtime,
+        home: Home,
+        shard: Shard,
+        until_ns: int,
+        *,
+        to_nobody: bool = False,
     ) -> None:
         super().__init__()
         self._handing_off = handing_off
@@ -132,6 +160,7 @@ class _Departing(Exit):
         self.home = home
         self.release = Release(home.hosted.contract.type, shard.number, shard.epoch)
         self.shard = shard
+        self.to_nobody = to_nobody
         shard.exit = self
 
     def removed(self, key: str) -> None:

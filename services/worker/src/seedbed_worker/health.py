@@ -1,7 +1,7 @@
 """What a worker says about its health: the facts, asked from the loop and from the HTTP thread.
 
-Ready means: a member that may be given shards, whose lease is valid, the tables known, a clock that
-agrees with the seeds'.
+Ready means: a member that may be given shards, whose lease is valid, the tables known, the journal
+accepted if there are durable classes, a clock that agrees with the seeds'.
 No check asks a peer.
 """
 
@@ -35,6 +35,8 @@ class WorkerHealth:
         self.draining = False
         self.refusal = ""
         """Set when the worker has refused itself: its classes cannot be served."""
+        self.journal: Callable[[], str | None] = _fine
+        """Why the worker could not begin to commit; None: it could."""
         self._clock = clock
         self._lag = lag
         self._limit_ns = int(loop_stall_limit_s * 1e9)
@@ -76,6 +78,7 @@ class WorkerHealth:
         return {
             **self.alive(),
             "registration": self.refusal or self._problem() or None,
+            "journal": self.journal(),
             "lease": None if held else "not held",
             "tables": None if self._tables_loaded() else "not loaded",
             "member": None if self._may_be_given() else "not up",
@@ -103,6 +106,10 @@ class WorkerHealth:
 
 
 def _no_lease() -> None:
+    return None
+
+
+def _fine() -> None:
     return None
 
 

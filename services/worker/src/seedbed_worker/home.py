@@ -17,6 +17,7 @@ from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
 from seedbed_worker.lines import Lines
+from seedbed_worker.repeats import Repeats
 from seedbed_worker.runtime import Runtime
 from seedbed_worker.streams import StreamCall
 from seedbed_worker.visits import Visit
@@ -37,6 +38,8 @@ class Home(Lines):
         readmit: Callable[[Job], None],
     ) -> None:
         super().__init__(rt, hosted, store)
+        if hosted.durable:
+            self.repeats = Repeats(self, store)
         self.shards: dict[int, Shard] = {}
         self._make_room = make_room
         self._readmit = readmit
@@ -156,8 +159,29 @@ class Home(Lines):
             if isinstance(job, Visit) and not job.open:
                 if not job.handed:
                     self.refuse_all([job])
-                elif job.began and job.standing is not HOLDING and not job.is_outside:
+                elif (
+                    job.began
+                    and job.standing is not HOLDING
+                    and not job.is_outside
+                    and job.held is None
+                ):
                     job.move()
+
+    def drop(self, entity: AnyEntity, error: CallError) -> None:
+        """What it has in memory was not kept: end with this error what is built on it."""
+        key = entity.seedbed_key
+        if self.entities.get(key) is not entity:
+            return  # it has left already
+        cell = self.cells.get(key)
+        if cell is None:
+            self._remove(key)
+            return
+        for job in (*self.calls, *self.streams):
+            if job.cell is cell and job.standing is HOLDING:
+                job.stop(error.reason, error.message)
+        self.discard(cell)
+        if not cell.held:
+            self.end_life(cell)
 
     def discard(self, cell: Cell) -> None:
         """What the entity has in memory counts no more: its next life begins when the turn that
@@ -169,6 +193,8 @@ class Home(Lines):
         cell.entity = None
 
     def _lose_job(self, job: Job) -> None:
+        if job.held is not None:
+            return  # the store knows how it ends
         if not job.began:
             self.refuse_all([job])
         elif isinstance(job, StreamCall):
@@ -184,6 +210,8 @@ class Home(Lines):
 
     def _remove(self, key: str) -> None:
         entity = self.entities.pop(key, None)
+        if self.repeats is not None:
+            self.repeats.forget(key)
         if entity is not None:
             self.rt.live -= 1
             shard = entity.seedbed_shard

@@ -19,7 +19,7 @@ from seedbed.tracing import NO_TRACER, Tracer
 from seedbed_worker.cells import Shard
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Admitted, EpochAhead, Refused, Region
-from seedbed_worker.entity_store import EntityStore, OwnedStates
+from seedbed_worker.entity_store import EntityStore, MemoryStore, Ownership
 from seedbed_worker.handing_off import HandingOff, Released
 from seedbed_worker.holds import EpochSeen, Holds
 from seedbed_worker.home import Home
@@ -53,10 +53,10 @@ class Host:
         released: Released | None = None,
         store: EntityStore | None = None,
     ) -> None:
-        """`released` is told of shards that the region has released. `store` keeps the states of
-        durable classes; None: this process, while it owns them."""
+        """`released` is told of shards that the region has released. `store` keeps durable
+        entities; None: this process's memory."""
         if store is None:
-            store = OwnedStates()
+            store = MemoryStore()
         self.rt = Runtime(
             region=region, lease=lease, clock=clock, limits=limits, node_id=node_id,
             metrics=metrics, tracer=tracer,
@@ -76,7 +76,7 @@ class Host:
         }
         self.holds = Holds(self.rt, epoch_seen)
         self._handing_off = HandingOff(self.rt, self.homes, released or (lambda ended, late: None))
-        self.leaving = Leaving(self.rt, self.homes, self.holds)
+        self.leaving = Leaving(self.rt, self.homes, self.holds, self._handing_off)
 
     async def run(self) -> None:
         """Be the parent of all turns, until cancelled. Before it runs nothing is admitted."""
@@ -163,6 +163,14 @@ class Host:
                 log.info("shards lost", extra={"entity_type": type_, "shards": len(lost)})
         self.holds.admit_again(self._admit_later)
         self.leaving.look()
+
+    def give_up(self, lost: Ownership) -> None:
+        """The journal has refused this ownership: forget what there is of it. If the shard still is
+        ours, the next call begins another one."""
+        for home in self.homes.values():
+            shard = home.shards.get(lost.number)
+            if shard is lost:
+                home.lose([shard])
 
     def drop_all(self, reason: Reason = Reason.FENCED) -> None:
         """The incarnation is over: stop its turns, forget its entities; calls that wait move on."""

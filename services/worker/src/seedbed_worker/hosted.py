@@ -52,6 +52,5 @@ class HostedClass:
     has_activated: bool
     """Overrides the hook; one that does not need not be called."""
     has_deactivating: bool
-    declared_durable: bool
-    durable: bool = False
-    """What the Hello says: nothing is durable before there are journals."""
+    durable: bool
+    """What it keeps is in the journal."""

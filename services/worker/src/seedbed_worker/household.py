@@ -13,6 +13,7 @@ from seedbed_worker.runtime import CallCounter, Runtime
 
 if TYPE_CHECKING:
     from seedbed_worker.jobs import Job  # a job has a household
+    from seedbed_worker.repeats import Repeats  # it repeats jobs
 
 
 class Household(Protocol):
@@ -26,6 +27,11 @@ class Household(Protocol):
 
     @property
     def commits(self) -> Commits: ...
+
+    @property
+    def repeats(self) -> Repeats | None:
+        """None for a volatile class, which remembers nothing."""
+        ...
 
     @property
     def counters(self) -> Mapping[str, CallCounter]:
@@ -49,7 +55,7 @@ class Household(Protocol):
         ...
 
     def finish(self, job: Job) -> None:
-        """Its task ends: `part` and `forget`."""
+        """Its task ends: `part`, and `forget` unless its answer is held."""
         ...
 
     def part(self, job: Job) -> None:

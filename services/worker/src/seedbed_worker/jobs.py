@@ -11,12 +11,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
 from seedbed.adapters import EntityContext
 from seedbed.calls import EntityCall, Failed, NotHere, Replied
+from seedbed.decision import outcome_unknown
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
 from seedbed.status import failed
@@ -26,6 +28,7 @@ from seedbed_worker.answers import failure
 from seedbed_worker.cells import Cell, Shard
 from seedbed_worker.commits import Change
 from seedbed_worker.core.mailbox import HOLDING, OUT, WAITING, Ticket
+from seedbed_worker.entity_store import Commit
 from seedbed_worker.hosted import HostedMethod
 from seedbed_worker.household import Household
 from seedbed_worker.present_turn import PresentTurn
@@ -46,9 +49,10 @@ class Job(Ticket):
 
     # With slots: to read a default from the class costs ten times as much as to set all of them.
     __slots__ = (
-        "absence", "answer", "at_store", "began", "call", "cell", "change", "context", "ended",
-        "ended_ns", "entity", "expiry", "handed", "home", "in_hook", "leaving", "method", "on_end",
-        "onward", "open", "present", "shard", "started_ns", "streaming", "task", "wake",
+        "absence", "answer", "at_store", "began", "call", "cell", "change", "commit", "context",
+        "ended", "ended_ns", "entity", "expiry", "handed", "held", "home", "in_hook", "leaving",
+        "method", "on_end", "onward", "open", "present", "shard", "started_ns", "streaming", "task",
+        "wake",
     )  # fmt: skip
 
     shard: Shard
@@ -79,9 +83,13 @@ class Job(Ticket):
         self.in_hook = False
         self.change: Change | None = None
         """What the turn asked for that takes effect at its end."""
+        self.commit: Commit | None = None
+        """What its last turn has changed, on its way into the store."""
+        self.held: Commit | None = None
+        """Its answer waits for this; all else of it is over."""
         self.leaving = False
         self.at_store = False
-        """The store writes or reads for it: not to be cancelled."""
+        """It waits for the store: not to be cancelled."""
         self.absence: Absence | None = None
         """Its newest block of `outside()`."""
         self.ended = False
@@ -140,6 +148,10 @@ class Job(Ticket):
     def expire(self) -> None:
         """Its deadline has come."""
         self.expiry = None
+        if self.held is not None:
+            message = "the journal has not acknowledged the call's change by the deadline"
+            self.end(failed(outcome_unknown(message), started=True))
+            return
         self.stop(Reason.DEADLINE, "the deadline passed", self._why_so_long())
 
     def stop(self, reason: Reason, message: str, why: str = "") -> None:
@@ -241,7 +253,8 @@ class Job(Ticket):
         if self.began:
             rt = self.home.rt
             self.ended_ns = now_ns = rt.clock.now_ns()
-            if not self.ended and not self.shard.serves(now_ns, self.call.type, rt.region):
+            # What is stored is true, whoever owns the shard by now.
+            if not (self.ended or self.commit) and not self._is_ours(now_ns):
                 answer = failed(lost(), started=True)
             elif isinstance(answer, Failed):
                 answer = replace(answer, epoch=self.shard.epoch)
@@ -249,6 +262,26 @@ class Job(Ticket):
                 self.onward.turn_ended()
                 self.onward = None  # they hold each other
         self.end(answer)
+
+    def hold(self, answer: Answer, commit: Commit) -> None:
+        """End with this answer once the commit has: it is the newest that its turn could have
+        seen."""
+        self.held = commit
+        self.task = None
+        if self.call.deadline_ns is not None and self.expiry is None:
+            self.expiry = self.home.rt.timers.add(self.call.deadline_ns, self)
+        commit.then(partial(self._release, answer))
+
+    def _release(self, answer: Answer, commit: Commit) -> None:
+        self.held = None
+        if commit.error is None:
+            self.settle(answer)
+        else:
+            self.settle(failed(commit.error, started=True))
+        self.home.forget(self)
+
+    def _is_ours(self, now_ns: int) -> bool:
+        return self.shard.serves(now_ns, self.call.type, self.home.rt.region)
 
     # What user code asks of its turn.
 

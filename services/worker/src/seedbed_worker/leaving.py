@@ -1,25 +1,28 @@
 """How a host's work ends when its process is to: first everything is handed off; what is left when
-that takes too long may end, and then is lost."""
+that takes too long ends as in a hand-off to nobody, and then is lost."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from seedbed_worker.handing_off import HandingOff
 from seedbed_worker.holds import Holds
 from seedbed_worker.home import Home
 from seedbed_worker.runtime import Runtime
-from seedbed_worker.sweeper import AT_ONCE
 
 
 class Leaving:
     """The two steps, for a host's entities."""
 
-    def __init__(self, rt: Runtime, homes: Mapping[str, Home], holds: Holds) -> None:
+    def __init__(
+        self, rt: Runtime, homes: Mapping[str, Home], holds: Holds, handing_off: HandingOff
+    ) -> None:
         self._rt = rt
         self._homes = homes
         self._holds = holds
-        self._changed = asyncio.Event()
+        self._handing_off = handing_off
+        self._changed = handing_off.changed
 
     def look(self) -> None:
         """The region or the lease is another: `handed_off` may be over."""
@@ -29,34 +32,15 @@ class Leaving:
         """Wait until no table names this worker any more, or it has no lease; False if it is not so
         by the deadline."""
         rt = self._rt
-        alarm = _Alarm(self._changed)
-        tick = rt.timers.add(deadline_ns, alarm)
-        while rt.lease is not None and rt.region.owns_any() and not alarm.rung:
-            self._changed.clear()
-            await self._changed.wait()
-        rt.timers.discard(tick, alarm)
-        return not alarm.rung
+        return await self._until(lambda: rt.lease is None or not rt.region.owns_any(), deadline_ns)
 
     async def drain(self, deadline_ns: int) -> None:
-        """Begin nothing more, let running calls end, then let the entities leave."""
-        rt = self._rt
-        rt.draining = True
-        rt.region.drain()
+        """Begin nothing more, let running calls end and the entities leave; what is left at the
+        deadline is lost."""
+        self._rt.region.drain()
         self._holds.refuse_all()
-        for home in self._homes.values():
-            home.refuse_waiting([*home.calls, *home.streams])
-        alarm = _Alarm(rt.quiet)
-        tick = rt.timers.add(deadline_ns, alarm)
-        await self._until_quiet(alarm)
-        for home in self._homes.values():
-            for entity in list(home.entities.values()):
-                if alarm.rung:
-                    break
-                home.retire(entity)
-                if rt.calls >= AT_ONCE:
-                    await self._until_quiet(alarm)
-        await self._until_quiet(alarm)
-        rt.timers.discard(tick, alarm)
+        self._handing_off.let_go(deadline_ns)
+        await self._until(lambda: self._handing_off.is_over, deadline_ns)
         for home in self._homes.values():
             home.lose(list(home.shards.values()))
 
@@ -71,10 +55,15 @@ class Leaving:
             }
         )
 
-    async def _until_quiet(self, alarm: _Alarm) -> None:
-        while self._rt.calls and not alarm.rung:
-            self._rt.quiet.clear()
-            await self._rt.quiet.wait()
+    async def _until(self, holds: Callable[[], bool], deadline_ns: int) -> bool:
+        """Wait for the condition; False if it does not hold by the deadline."""
+        alarm = _Alarm(self._changed)
+        tick = self._rt.timers.add(deadline_ns, alarm)
+        while not (alarm.rung or holds()):
+            self._changed.clear()
+            await self._changed.wait()
+        self._rt.timers.discard(tick, alarm)
+        return not alarm.rung
 
 
 class _Alarm:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from seedbed.calls import NotHere
 from seedbed.entity import AnyEntity
+from seedbed.errors import CallError
 from seedbed_worker.cells import Cell, Shard
 from seedbed_worker.commits import Commits
 from seedbed_worker.core.mailbox import HOLDING, WAITING
@@ -18,6 +19,7 @@ from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
 from seedbed_worker.refusals import check_shard, full, wrong_shard
+from seedbed_worker.repeats import Repeats
 from seedbed_worker.runtime import CallCounter, Runtime
 
 
@@ -27,7 +29,8 @@ class Lines:
     def __init__(self, rt: Runtime, hosted: HostedClass, store: EntityStore) -> None:
         self.rt = rt
         self.hosted = hosted
-        self.commits = Commits(hosted, store)
+        self.commits = Commits(hosted, store, self.drop)
+        self.repeats: Repeats | None = None
         self.entities: dict[str, AnyEntity] = {}
         self.cells: dict[str, Cell] = {}
         self.calls: set[Job] = set()
@@ -73,14 +76,18 @@ class Lines:
             if size >= limits.mailbox_calls:
                 entity_of = f"this {call.type} entity"
                 raise full(entity_of, "SEEDBED_MAILBOX_CALLS", limits.mailbox_calls)
+        repeats = self.repeats
         jobs.add(job)
         if streaming:
             rt.streams += 1
         else:
             rt.calls += 1
         shard.calls += 1
-        job.cell = cell
         job.shard = shard
+        if repeats is not None and job.method.exclusive and call.request_id and repeats.joins(job):
+            job.suspended()
+            return False
+        job.cell = cell
         if self.enter(cell, job):
             return True
         job.suspended()
@@ -134,7 +141,7 @@ class Lines:
             cell.guests.discard(job)
 
     def finish(self, job: Job) -> None:
-        """Its task ends: `part` and `forget`."""
+        """Its task ends: `part`, and `forget` unless its answer is held."""
         cell = job.cell
         if (
             job.standing is HOLDING
@@ -153,7 +160,8 @@ class Lines:
                 cell.dead = True
         else:
             self._finish_unusual(job, cell)
-        self.forget(job)
+        if job.held is None:
+            self.forget(job)
 
     def _finish_unusual(self, job: Job, cell: Cell | None) -> None:
         absence, job.absence = job.absence, None
@@ -176,6 +184,8 @@ class Lines:
     def forget(self, job: Job) -> None:
         """Nothing of the job is left."""
         rt = self.rt
+        if self.repeats is not None and job.call.request_id:
+            self.repeats.left(job)
         if job.expiry is not None:
             rt.timers.discard(job.expiry, job)
             job.expiry = None
@@ -184,8 +194,6 @@ class Lines:
             rt.calls -= 1
             if job.shard.exit is not None:
                 job.shard.exit.ended(job)
-            if rt.draining and not rt.calls:
-                rt.quiet.set()
         elif job in self.streams:
             self.streams.remove(job)
             rt.streams -= 1
@@ -234,4 +242,8 @@ class Lines:
 
     def retire(self, entity: AnyEntity) -> None:
         """Take an entity out of memory once those who run have left."""
+        raise NotImplementedError
+
+    def drop(self, entity: AnyEntity, error: CallError) -> None:
+        """What it has in memory was not kept: end with this error what is built on it."""
         raise NotImplementedError

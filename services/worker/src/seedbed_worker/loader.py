@@ -76,7 +76,7 @@ def host_class(factory: Factory) -> HostedClass:
         },
         has_activated=cls.activated is not Entity.activated,
         has_deactivating=cls.deactivating is not Entity.deactivating,
-        declared_durable=cls.seedbed_durable,
+        durable=cls.seedbed_durable,
     )
 
 

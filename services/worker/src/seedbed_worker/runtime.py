@@ -39,6 +39,10 @@ class HostLimits:
     """SEEDBED_MAX_MESSAGE_BYTES: of a reply or an item."""
     onward_calls: int = 256
     """SEEDBED_ONWARD_CALLS: calls to other entities under way for one turn; others of it wait."""
+    repeat_window_s: float = 3600.0
+    """SEEDBED_REPEAT_WINDOW_S: so long the outcome under a caller's own name of a call is kept."""
+    repeat_bytes: int = 64 * 1024 * 1024
+    """SEEDBED_REPEAT_BYTES: outcomes of one type's calls in memory; others are read again."""
     stream_stall_s: float = 30.0
     """A stream's reader that takes nothing for so long is ended."""
 
@@ -120,8 +124,8 @@ class Runtime:
     """One for each host; entities of all types hold it."""
 
     __slots__ = (
-        "calls", "channel", "clock", "draining", "lease", "limits", "live", "metrics", "node_id",
-        "quiet", "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
+        "calls", "channel", "clock", "lease", "limits", "live", "metrics", "node_id",
+        "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -149,9 +153,6 @@ class Runtime:
         self.runners = Runners()
         self.running = False
         """The host's own task has begun and not ended: turns may begin."""
-        self.draining = False
-        self.quiet = asyncio.Event()
-        """Set when the last unary call has ended, while draining."""
         self.calls = 0
         """Unary calls that wait or run, and entities that leave."""
         self.streams = 0

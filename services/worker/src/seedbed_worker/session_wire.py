@@ -10,10 +10,12 @@ from google.protobuf.message import DecodeError
 
 from seedbed import tables
 from seedbed.errors import ProtocolError
+from seedbed.lease_state import LeaseState
 from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_messages as msg
+from seedbed_worker.journal.port import Whose
 
 REGISTER = "/seedbed.v1.Cluster/Register"
 
@@ -24,9 +26,9 @@ PROTOCOL_MAX = 1
 _NS_PER_MS = 1_000_000
 
 _STATES = {
-    pb.LEASE_STATE_RENEWED: msg.LeaseState.RENEWED,
-    pb.LEASE_STATE_LOST: msg.LeaseState.LOST,
-    pb.LEASE_STATE_UNKNOWN: msg.LeaseState.UNKNOWN,
+    pb.LEASE_STATE_RENEWED: LeaseState.RENEWED,
+    pb.LEASE_STATE_LOST: LeaseState.LOST,
+    pb.LEASE_STATE_UNKNOWN: LeaseState.UNKNOWN,
 }
 
 
@@ -74,8 +76,8 @@ class LoadSummary:
     """Its busiest shards, the busiest first."""
 
 
-def hello(identity: Identity, message: msg.Hello) -> bytes:
-    """A Hello of this worker."""
+def hello(identity: Identity, message: msg.Hello, whose: Whose | None = None) -> bytes:
+    """A Hello of this worker; `whose` is its journal, if it has one."""
     wire = pb.Hello(
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
@@ -100,6 +102,14 @@ def hello(identity: Identity, message: msg.Hello) -> bytes:
             for declared in identity.types
         ],
     )
+    if whose is not None:
+        wire.journal.CopyFrom(
+            pb.Journal(
+                journal_id=whose.journal_id,
+                timeline=whose.timeline,
+                cluster_uid=whose.cluster_uid,
+            )
+        )
     if (hold := message.resume) is not None:
         wire.resume.CopyFrom(pb.Resume(lease_id=hold.lease_id, secret=hold.secret))
     if (hold := message.replace) is not None:
@@ -185,12 +195,14 @@ def _welcome(welcome: pb.Welcome, wall_ms: int) -> msg.Welcome:
         welcome.ttl_ms * _NS_PER_MS,
         tuple(welcome.seeds),
         _skew(welcome.time_ms, wall_ms),
+        welcome.cluster_uid,
+        dict(welcome.shard_counts),
     )
 
 
 def _ack(ack: pb.HeartbeatAck, wall_ms: int) -> msg.Acked:
     state = _STATES.get(ack.state)
-    if state is None or (state is msg.LeaseState.RENEWED and not ack.ttl_ms):
+    if state is None or (state is LeaseState.RENEWED and not ack.ttl_ms):
         raise ProtocolError(f"a HeartbeatAck with state {ack.state} and TTL {ack.ttl_ms} ms")
     return msg.Acked(ack.seq, state, ack.ttl_ms * _NS_PER_MS, _skew(ack.time_ms, wall_ms))
 

@@ -84,6 +84,7 @@ class StreamCall(Visit):
                     call.traceparent, call.tracestate = span.traceparent, span.tracestate
                 generator = await self._open()
                 answer = await self._items(generator)
+                await home.commits.kept(self.call.key)
         except BaseException as error:
             self.open = False
             answer = self.failure(error)
@@ -131,6 +132,7 @@ class StreamCall(Visit):
     async def _send(self, item: Replied) -> None:
         """Give the item to the reader, outside any turn, and come back into one."""
         self.leave_turn()
+        await self.home.commits.kept(self.call.key)
         if not self.credit:
             self.require_home()
             await self._wait_for_credit()

@@ -12,6 +12,7 @@ from seedbed.callers import AnyCall
 from seedbed.calls import EntityCall, Failed
 from seedbed.errors import CallError, Reason
 from seedbed.request_ids import DerivedIds, minted_at_ms
+from seedbed_worker.entity_store import Commit
 from seedbed_worker.onward_errors import OnwardError, onward_error
 
 if TYPE_CHECKING:
@@ -118,7 +119,12 @@ class TurnCalls:
             )
 
     def lets(self, call: AnyCall) -> bool:
-        """At most SEEDBED_ONWARD_CALLS are under way for a turn; the others wait in line."""
+        """At most SEEDBED_ONWARD_CALLS are under way for a turn; the others wait in line. None
+        leaves before all that the turn could have seen is kept."""
+        commit = self._job.home.commits.under_way.get(self._job.call.key)
+        if commit is not None:
+            commit.then(partial(self._kept, call))
+            return False
         if self._left >= self._job.home.rt.limits.onward_calls:
             self._queue.append(call)
             return False
@@ -137,9 +143,13 @@ class TurnCalls:
             while self._queue:
                 other = self._queue.popleft()
                 if other in self._under_way:  # else it was given up meanwhile
-                    self.lets(other)
-                    other.leave()
+                    if self.lets(other):
+                        other.leave()
                     break
+
+    def _kept(self, call: AnyCall, commit: Commit) -> None:
+        if commit.error is None and call in self._under_way and self.lets(call):
+            call.leave()
 
     def _derive(self, call: EntityCall) -> str:
         job = self._job

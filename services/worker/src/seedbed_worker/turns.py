@@ -52,19 +52,28 @@ class UnaryCall(Visit):
                     if entity is None:
                         entity = await home.activate(self, self.cell)
                     self.entity = entity
-                    self.context = context = EntityContext(self.call, home.rt.clock)
-                    self.began = self.open = True
-                    reply = await method.unary(entity, request, context)
-                    self.open = False
-                    answer = self._answer(reply, context)
-                    if self.change is not None or self.ended:
-                        await home.commits.keep(self)
+                    if home.repeats is not None and method.exclusive and self.call.request_id:
+                        is_known, answer = home.repeats.look(self)
+                        if not is_known:
+                            answer = await home.repeats.ask(self)
+                    if answer is None:
+                        self.context = context = EntityContext(self.call, home.rt.clock)
+                        self.began = self.open = True
+                        reply = await method.unary(entity, request, context)
+                        self.open = False
+                        answer = self._answer(reply, context)
+                        if self.change is not None or self.ended:
+                            home.commits.keep(self, answer)
         except BaseException as error:
             self.open = False
             answer = self.failure(error)
             await home.commits.undo(self)
         if answer is not None:  # else it ended before this task's first step
-            self.settle(answer)
+            under_way = home.commits.under_way
+            if under_way and self.began and not self.ended and self.call.key in under_way:
+                self.hold(answer, under_way[self.call.key])
+            else:
+                self.settle(answer)
         home.finish(self)
 
     def _answer(self, reply: object, context: EntityContext) -> Replied | Failed:
@@ -99,6 +108,8 @@ class UnaryCall(Visit):
         call.traceparent, call.tracestate = span.traceparent, span.tracestate  # of its own calls
         with span.current():
             await self._run()
+        if self.held is not None:
+            await self.held.ended()
         if self.answer is not None:
             span.end(*code_and_message(self.answer))
         else:  # nothing ran, and it has been admitted anew

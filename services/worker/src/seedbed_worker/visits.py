@@ -74,8 +74,7 @@ class Visit(Job):
     def require_home(self) -> None:
         """Raise `CallError` if the entity's life is over, or is about to be."""
         cell = self._cell()
-        leaves = cell.departing or cell.shard.exit is not None
-        if cell.dead or leaves or self.home.rt.draining:
+        if cell.dead or cell.departing or cell.shard.exit is not None:
             raise moved()
 
     async def next_change(self, after: int, *, at_once: bool) -> int:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from seedbed.v1 import options_pb2 as seedbed_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x65nsus/v1/census.proto\x12\tcensus.v1\x1a\x18seedbed/v1/options.proto\",\n\x06Person\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0e\n\x06number\x18\x02 \x01(\x04\"B\n\x0bSlowRequest\x12!\n\x06person\x18\x01 \x01(\x0b\x32\x11.census.v1.Person\x12\x10\n\x08pause_ms\x18\x02 \x01(\r\"R\n\x05\x43ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05shard\x18\x05 \x01(\r2\x8c\x02\n\x06\x43\x65nsus\x12*\n\x03\x41\x64\x64\x12\x11.census.v1.Person\x1a\x10.census.v1.Count\x12/\n\x03Get\x12\x11.census.v1.Person\x1a\x10.census.v1.Count\"\x03\x90\x02\x01\x12\x30\n\x04Slow\x12\x16.census.v1.SlowRequest\x1a\x10.census.v1.Count\x12\x30\n\x04\x41way\x12\x16.census.v1.SlowRequest\x1a\x10.census.v1.Count\x12\x33\n\x05Watch\x12\x11.census.v1.Person\x1a\x10.census.v1.Count\"\x03\x90\x02\x01\x30\x01\x1a\x0c\xe2\xd9\x1a\x08\n\x06\x63\x65nsusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x65nsus/v1/census.proto\x12\tcensus.v1\x1a\x18seedbed/v1/options.proto\",\n\x06Person\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe8\xd9\x1a\x01\x12\x0e\n\x06number\x18\x02 \x01(\x04\"T\n\x0bSlowRequest\x12!\n\x06person\x18\x01 \x01(\x0b\x32\x11.census.v1.Person\x12\x10\n\x08pause_ms\x18\x02 \x01(\r\x12\x10\n\x08\x62lock_ms\x18\x03 \x01(\r\"R\n\x05\x43ount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\r\n\x05shard\x18\x05 \x01(\r2\x8c\x02\n\x06\x43\x65nsus\x12*\n\x03\x41\x64\x64\x12\x11.census.v1.Person\x1a\x10.census.v1.Count\x12/\n\x03Get\x12\x11.census.v1.Person\x1a\x10.census.v1.Count\"\x03\x90\x02\x01\x12\x30\n\x04Slow\x12\x16.census.v1.SlowRequest\x1a\x10.census.v1.Count\x12\x30\n\x04\x41way\x12\x16.census.v1.SlowRequest\x1a\x10.census.v1.Count\x12\x33\n\x05Watch\x12\x11.census.v1.Person\x1a\x10.census.v1.Count\"\x03\x90\x02\x01\x30\x01\x1a\x0c\xe2\xd9\x1a\x08\n\x06\x63\x65nsusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PERSON']._serialized_start=63
   _globals['_PERSON']._serialized_end=107
   _globals['_SLOWREQUEST']._serialized_start=109
-  _globals['_SLOWREQUEST']._serialized_end=175
-  _globals['_COUNT']._serialized_start=177
-  _globals['_COUNT']._serialized_end=259
-  _globals['_CENSUS']._serialized_start=262
-  _globals['_CENSUS']._serialized_end=530
+  _globals['_SLOWREQUEST']._serialized_end=193
+  _globals['_COUNT']._serialized_start=195
+  _globals['_COUNT']._serialized_end=277
+  _globals['_CENSUS']._serialized_start=280
+  _globals['_CENSUS']._serialized_end=548
 # @@protoc_insertion_point(module_scope)

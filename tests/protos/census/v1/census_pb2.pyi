@@ -45,7 +45,10 @@ class SlowRequest(_message.Message):
 
     PERSON_FIELD_NUMBER: _builtins.int
     PAUSE_MS_FIELD_NUMBER: _builtins.int
+    BLOCK_MS_FIELD_NUMBER: _builtins.int
     pause_ms: _builtins.int
+    block_ms: _builtins.int
+    """Of Slow: when it has added, its turn blocks the worker's event loop for so long."""
     @_builtins.property
     def person(self) -> Global___Person: ...
     def __init__(
@@ -53,10 +56,11 @@ class SlowRequest(_message.Message):
         *,
         person: Global___Person | None = ...,
         pause_ms: _builtins.int = ...,
+        block_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pause_ms", b"pause_ms", "person", b"person"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_ms", b"block_ms", "pause_ms", b"pause_ms", "person", b"person"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

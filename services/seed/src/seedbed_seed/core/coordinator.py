@@ -161,8 +161,7 @@ class Coordinator:
         return frozenset(
             kind.type
             for kind in reading.kinds()
-            if not rehoming.enough(reading, candidates, kind, alive=False)
-            and not reading.is_alive(kind)
+            if not reading.is_alive(kind) and not rehoming.enough(reading, candidates, kind)
         )
 
     def stuck(self) -> frozenset[tuple[NodeId, str]]:

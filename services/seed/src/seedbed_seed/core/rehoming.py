@@ -7,8 +7,10 @@ All that may move moves in one Persist. A shard without an owner in a table that
 what a restore left behind (`Aftermath`). One that was on its way goes where it was to go, if that
 worker may be given it.
 
-From nothing (no shard of the type has a living owner) placement waits for `min_workers`; with one,
-until half a second has passed without a join, so that the first one back does not get everything.
+Placement is from nothing at first, and after nobody of the type was left: no shard has an owner
+that serves, and none that may be given them was up before the last owner was gone. It waits for
+`min_workers`; with one, until half a second has passed without a join, so that the first one back
+does not get everything. Who was up before takes over alone: the type was never without a worker.
 """
 
 from __future__ import annotations
@@ -38,10 +40,9 @@ def rehome(reading: Reading, candidates: Candidates, draft: Draft, now_ns: int) 
         wake += later
         if not shards:
             continue
-        alive = reading.is_alive(kind)
-        if not enough(reading, candidates, kind, alive=alive):
+        if not enough(reading, candidates, kind):
             continue
-        if not alive and reading.settings.min_workers <= 1:
+        if reading.settings.min_workers <= 1 and _is_from_nothing(reading, candidates, kind):
             settled_ns = _settled_ns(reading, candidates, kind)
             if now_ns < settled_ns:
                 wake.append(settled_ns)
@@ -50,10 +51,12 @@ def rehome(reading: Reading, candidates: Candidates, draft: Draft, now_ns: int) 
     return min(wake, default=None)
 
 
-def enough(reading: Reading, candidates: Candidates, kind: ContractSeen, *, alive: bool) -> bool:
+def enough(reading: Reading, candidates: Candidates, kind: ContractSeen) -> bool:
     """Are there workers enough for the type's shards to be given to?"""
-    needed = 1 if alive else max(1, reading.settings.min_workers)
-    return len(candidates.able(kind)) >= needed
+    able = len(candidates.able(kind))
+    return able >= max(1, reading.settings.min_workers) or (
+        able > 0 and not _is_from_nothing(reading, candidates, kind)
+    )
 
 
 def movable_at_ns(reading: Reading, candidates: Candidates, type_: str, shard: int) -> int | None:
@@ -134,6 +137,21 @@ def _place(
     homes = candidates.homes(kind, elsewhere, candidates.best(kind), draft)
     for shard, worker in homes.items():
         draft.give(kind.type, shard, owner_of(worker, kind))
+
+
+def _is_from_nothing(reading: Reading, candidates: Candidates, kind: ContractSeen) -> bool:
+    """Are the type's shards nobody's, and was nobody up who could have taken them over?"""
+    if reading.is_alive(kind):
+        return False
+    gone_ns = max(
+        (
+            reading.roster.gone_ns(owner.incarnation)
+            for table in reading.tables_of(kind)
+            for owner in table.owners
+        ),
+        default=0,
+    )
+    return all(_joined_ns(reading, worker) >= gone_ns for worker in candidates.able(kind))
 
 
 def _settled_ns(reading: Reading, candidates: Candidates, kind: ContractSeen) -> int:

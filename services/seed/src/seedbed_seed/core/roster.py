@@ -81,10 +81,12 @@ class Roster:
             self._prove(Incarnation(worker.replaced), worker.node_id, now_ns)
         if not worker.serving:
             self._drop(incarnation)
-            self._gone[incarnation] = _Gone(_SERVES_NO_MORE, now_ns, worker.node_id)
+            known = self._gone.get(incarnation)
+            since_ns = known.since_ns if known is not None else now_ns
+            self._gone[incarnation] = _Gone(_SERVES_NO_MORE, since_ns, worker.node_id)
             return
-        known = self._serving.get(incarnation)
-        if known is None or (known.status, worker.status) == (Status.JOINING, Status.UP):
+        served = self._serving.get(incarnation)
+        if served is None or (served.status, worker.status) == (Status.JOINING, Status.UP):
             self._joined[incarnation] = now_ns
         self._serving[incarnation] = worker
         self._gone.pop(incarnation, None)
@@ -178,6 +180,10 @@ class Roster:
             return gone.ends_ns
         mark = self._marks.get(incarnation)
         return mark.ends_ns if mark is not None else None
+
+    def gone_ns(self, incarnation: Incarnation) -> int:
+        """When one that a table names, and that serves no more, was seen to be gone."""
+        return self._gone[incarnation].since_ns
 
     def last_record(self, incarnation: Incarnation) -> tuple[NodeId, int] | None:
         """Node and create revision of the record of one that is gone, if it was ever seen."""

@@ -22,20 +22,11 @@ Whatever is not answered within TTL/8 is UNKNOWN: the worker must have time to t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias, assert_never
 
 from seedbed.errors import ProtocolError
 from seedbed.ids import Incarnation
-
-
-class LeaseState(Enum):
-    """The answer to a heartbeat."""
-
-    RENEWED = "RENEWED"
-    LOST = "LOST"
-    UNKNOWN = "UNKNOWN"
-
+from seedbed.lease_state import LeaseState
 
 # Events.
 

@@ -182,6 +182,11 @@ class Region:
         table = self.view.tables.get((type_, shard // CHUNK))
         return table.generation if table is not None else NO_GENERATION
 
+    def shard_count(self, type_: str) -> int:
+        """How many shards the type has; 0 while no table of it is known."""
+        table = self.view.tables.get((type_, 0))
+        return table.shard_count if table is not None else 0
+
     def owned(self, type_: str, shard: int) -> Epoch:
         """Epoch under which this incarnation owns the shard; 0 if it does not."""
         mine = self._mine(type_, shard)

@@ -1,4 +1,4 @@
-"""A worker's membership: which seed it talks to, and for how long its incarnation may serve.
+"""A worker's membership: what it says to its seed, and for how long its incarnation may serve.
 
 An incarnation joins (Hello, Welcome), holds a lease that heartbeats renew, and is fenced for ever
 when the lease ends; then the process joins as a new one. A lease outlives its stream: while it is
@@ -7,11 +7,10 @@ valid the worker resumes it at another seed, by its id and secret.
     JOINING ──Welcome──> HOLDING ──LOST, FENCED, past valid_until──> FENCED ──Dropped──> JOINING
                             └──LeaveOrdered──> LEAVING ──Farewell, or too late──> LEFT
 
-At most two streams are open: the current one, which renews, and a candidate that has not answered
-its Hello. The current one is kept until the candidate says Welcome, since that Hello may come to
-nothing; from Welcome on only the new one counts. A search goes through the seeds in rounds, one
-candidate at a time. It begins when the current stream ends, is late with an ack, says UNKNOWN or
-GoElsewhere; after UNKNOWN alone it is one round of the other seeds, then rest until the next TTL.
+Which streams are open, and which seed is tried next, is for `SeedStreams` to know.
+
+A worker with a journal sends no heartbeat before the journal has taken the cluster that welcomed it
+(`Bound`): until then its record is not UP, and nobody gives it shards.
 
 Two orders matter. Tables are observed in the order in which the seed sent them, so before the ack
 that follows them. And an incarnation is replaced only after the loop has dropped what it served.
@@ -24,17 +23,17 @@ from enum import Enum
 from typing import assert_never
 
 from seedbed.ids import Incarnation
+from seedbed.lease_state import LeaseState
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
+from seedbed_worker.core.seed_streams import SeedStreams
 from seedbed_worker.core.seeds import SeedBook
-from seedbed_worker.core.streams import SECOND, Pace, Search, Stream
+from seedbed_worker.core.streams import SECOND, Stream
 
 SLOW_NS = 5 * SECOND
 """Pause after a refusal that a repeat will not change, unless the seed names another."""
-FIRST_TTL_NS = 5 * SECOND
-"""The TTL before any seed has told it: only paces the first attempts."""
 
 PASSING = frozenset({"SEED_NOT_READY", "STORE_FULL", "STORE_UNAVAILABLE"})
 """Refusals that say something about the seed, and nothing about this worker."""
@@ -54,7 +53,10 @@ class Phase(Enum):
 
 
 class SessionCore:
-    """Events in, commands out. `chance` gives numbers in [0, 1), `new_id` unguessable ids."""
+    """Events in, commands out. `chance` gives numbers in [0, 1), `new_id` unguessable ids.
+
+    `binds`: the worker has a journal.
+    """
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class SessionCore:
         region: Region,
         chance: Callable[[], float],
         new_id: Callable[[], str],
+        binds: bool = False,
     ) -> None:
         self.region = region
         self.lease: Lease | None = None
@@ -72,27 +75,22 @@ class SessionCore:
         """A seed has said that this incarnation's record is UP, so that it may be given shards."""
         self.skew_ms = 0
         """The seeds' wall clock less ours, as the last message showed it."""
-        self._seeds = seeds
         self._chance = chance
         self._new_id = new_id
-        self._ttl_ns = FIRST_TTL_NS
+        self._binds = binds
+        self._bound = not binds
         self._incarnation = Incarnation("")
-        self._hold: msg.Hold | None = None
         self._replace: msg.Hold | None = None
         self._expires_ns = 0
         """When the incarnation is over unless renewed: `valid_until`, or a TTL after Welcome."""
         self._up = False
         self._tables_seen = False
-        self._current: Stream | None = None
-        self._candidate: Stream | None = None
-        self._search: Search | None = None
-        self._rest_until_ns = 0
-        self._streams = 0
         self._seq = 0
         self._stalled = False
         self._draining = False
         self._leave_by_ns = 0
         self._out: list[ev.Command] = []
+        self._streams = SeedStreams(seeds, chance, self._out)
 
     @property
     def up(self) -> bool:
@@ -106,7 +104,7 @@ class SessionCore:
 
     def start(self, now_ns: int) -> list[ev.Command]:
         """Begin to look for a seed."""
-        self._begin_search(now_ns, at_ns=now_ns)
+        self._streams.search(now_ns, at_ns=now_ns)
         return self.tick(now_ns)
 
     def handle(self, event: ev.Event, now_ns: int) -> list[ev.Command]:
@@ -129,19 +127,16 @@ class SessionCore:
             times.append(self._expires_ns)
         if self.phase is Phase.LEAVING:
             times.append(self._leave_by_ns)
-        if (stream := self._current) is not None and self.phase is Phase.HOLDING:
-            if not self._stalled:
-                times.append(stream.next_beat_ns)
-            if self._search is None and (late_at := stream.late_at_ns(self._ttl_ns)) is not None:
-                times.append(late_at)
-        if self._candidate is not None:
-            times.append(self._candidate.answer_by_ns)
-        elif self._search is not None:
-            times.append(self._search.at_ns)
+        holding = self.phase is Phase.HOLDING
+        if (stream := self._streams.current) is not None and holding and self._may_beat:
+            times.append(stream.next_beat_ns)
+        if (at_ns := self._streams.wake_at_ns(holding=holding)) is not None:
+            times.append(at_ns)
         return min(times, default=None)
 
     def _commands(self) -> list[ev.Command]:
-        out, self._out = self._out, []
+        out = list(self._out)
+        self._out.clear()
         return out
 
     # Events.
@@ -149,26 +144,30 @@ class SessionCore:
     def _handle(self, event: ev.Event, now: int) -> None:
         match event:
             case ev.Said(stream, message):
-                if self._candidate is not None and self._candidate.number == stream:
-                    self._candidate_said(self._candidate, message, now)
-                elif self._current is not None and self._current.number == stream:
-                    self._current_said(self._current, message, now)
+                current, candidate = self._streams.current, self._streams.candidate
+                if candidate is not None and candidate.number == stream:
+                    self._candidate_said(candidate, message, now)
+                elif current is not None and current.number == stream:
+                    self._current_said(current, message, now)
                 # Else it comes from a stream that the worker has left: it counts no more.
             case ev.Ended(stream, why):
                 self._ended(stream, why, now)
             case ev.Dropped(incarnation):
                 if self.phase is Phase.FENCED and incarnation == self._incarnation:
                     self._rejoin(now)
+            case ev.Bound(incarnation):
+                if incarnation == self._incarnation:
+                    self._bound = True
             case ev.StallChanged(stalled):
                 self._stalled = stalled
             case ev.EpochMet(type_, shard, epoch):
-                self._send(msg.EpochSeen(type_, shard, epoch))
+                self._streams.send(msg.EpochSeen(type_, shard, epoch))
             case ev.ReleasesChanged():
                 if self.phase is Phase.HOLDING and (released := self.region.released()):
-                    self._send(msg.Released(released))
+                    self._streams.send(msg.Released(released))
             case ev.DrainOrdered():
                 self._draining = True
-                self._send(msg.Draining())
+                self._streams.send(msg.Draining())
             case ev.LeaveOrdered(by_ns):
                 self._leave(by_ns)
             case _:
@@ -176,30 +175,29 @@ class SessionCore:
 
     def _candidate_said(self, stream: Stream, message: msg.FromSeed, now: int) -> None:
         match message:
+            case msg.Welcome(cluster_uid="") if self._binds:
+                why = "the seed names no cluster uid: upgrade the seeds before the workers"
+                self._streams.candidate_failed(why, now)
             case msg.Welcome():
                 self._welcomed(stream, message, now)
             case msg.Refused(reason, text, retry_after_ns):
-                self._close(stream, reason)
-                self._candidate = None
+                self._streams.candidate_refused(reason)
                 self._refused(stream, reason, text, retry_after_ns, now)
-            case msg.Acked(state=msg.LeaseState.LOST) if stream.hello.resume is not None:
+            case msg.Acked(state=LeaseState.LOST) if stream.hello.resume is not None:
                 self._over(f"{stream.address} says that the lease is lost", now)
             case msg.GoElsewhere():
-                self._candidate_failed("the seed is going away", now)
+                self._streams.candidate_failed("the seed is going away", now)
             case msg.Acked() | msg.Routes() | msg.Farewell() | msg.RecordUp():
-                self._candidate_failed("the seed did not say Welcome first", now)
+                self._streams.candidate_failed("the seed did not say Welcome first", now)
             case _:
                 assert_never(message)
 
     def _welcomed(self, stream: Stream, welcome: msg.Welcome, now: int) -> None:
-        old, resumed = self._current, stream.hello.resume is not None
-        if old is not None:
-            self._close(old, "resumed elsewhere")
-        self._current, self._candidate, self._search = stream, None, None
-        self._rest_until_ns = 0
-        self._seeds.told(welcome.seeds)
-        self._skew(welcome.skew_ms)
-        self._ttl_ns = welcome.ttl_ns
+        resumed = stream.hello.resume is not None
+        self._streams.welcomed(stream)
+        self._streams.told(welcome.seeds)
+        self.skew_ms = welcome.skew_ms
+        self._streams.ttl_ns = welcome.ttl_ns
         stream.next_beat_ns = now
         if resumed and self.lease is not None:
             # Also forgets what was sent before: nothing of the old stream renews any more.
@@ -207,14 +205,17 @@ class SessionCore:
             self._out.append(ev.TellResumed(self._incarnation, stream.address))
         else:
             self.lease = Lease(self._incarnation, welcome.ttl_ns, margin_ns(welcome.ttl_ns))
-            self._hold = msg.Hold(self._incarnation, welcome.lease_id, welcome.secret)
+            self._streams.hold = msg.Hold(self._incarnation, welcome.lease_id, welcome.secret)
             self._expires_ns = now + welcome.ttl_ns
             self._replace = None
             self.phase = Phase.HOLDING
+            if self._binds:
+                uid, counts = welcome.cluster_uid, welcome.shard_counts
+                self._out.append(ev.TellWelcomed(self._incarnation, uid, counts))
         if self.phase is Phase.LEAVING:
-            self._send(msg.Goodbye())
+            self._streams.send(msg.Goodbye())
         elif self._draining:
-            self._send(msg.Draining())
+            self._streams.send(msg.Draining())
         self._beat(now)
 
     def _refused(
@@ -224,28 +225,26 @@ class SessionCore:
             if reason == "FENCED":
                 self._over(f"{stream.address} says that the lease is gone: {text}", now)
             else:
-                self._next_try(f"{reason}: {text}", stream.address, now)
+                self._streams.try_next(f"{reason}: {text}", stream.address, now)
         elif reason in PASSING:
-            self._next_try(f"{reason}: {text}", stream.address, now)
+            self._streams.try_next(f"{reason}: {text}", stream.address, now)
         else:
             self._out.append(ev.TellRefused(stream.address, reason, text))
             pause = int((retry_after_ns or SLOW_NS) * (0.75 + self._chance() / 2))
-            self._begin_search(now, at_ns=now + pause)
+            self._streams.search(now, at_ns=now + pause)
 
     def _current_said(self, stream: Stream, message: msg.FromSeed, now: int) -> None:
         match message:
             case msg.Acked():
                 self._acked(stream, message, now)
             case msg.Routes(tables, snapshot, seeds):
-                self._seeds.told(seeds)
+                self._streams.told(seeds)
                 changed = self.region.observe(tables, now)
                 self._tables_seen = self._tables_seen or snapshot
                 if changed:
                     self._out.append(ev.TellTables())
             case msg.GoElsewhere():
-                stream.leaving = True
-                if self._search is None:
-                    self._begin_search(now, at_ns=now + self._pace.leisure_ns())
+                self._streams.goes_away(stream, now)
             case msg.Farewell():
                 if self.phase is Phase.LEAVING:
                     self._left(farewell=True)
@@ -253,57 +252,53 @@ class SessionCore:
                 self.may_be_given = True
                 self._out.append(ev.TellMayBeGiven())
             case msg.Refused(reason, text):
-                self._close(stream, reason)
+                self._streams.close(stream, reason)
                 self._ended(stream.number, f"{reason}: {text}", now)
             case msg.Welcome():
-                self._close(stream, "a second Welcome")
+                self._streams.close(stream, "a second Welcome")
                 self._ended(stream.number, "a second Welcome", now)
             case _:
                 assert_never(message)
 
     def _acked(self, stream: Stream, ack: msg.Acked, now: int) -> None:
         stream.answered(ack.seq)
-        self._skew(ack.skew_ms)
-        stream.unknown = ack.state is msg.LeaseState.UNKNOWN
+        self.skew_ms = ack.skew_ms
+        stream.unknown = ack.state is LeaseState.UNKNOWN
         lease = self.lease
         if self.phase is not Phase.HOLDING or lease is None:
-            if ack.state is msg.LeaseState.LOST and self.phase is Phase.LEAVING:
+            if ack.state is LeaseState.LOST and self.phase is Phase.LEAVING:
                 self._left(farewell=False)
             return
         match ack.state:
-            case msg.LeaseState.RENEWED:
+            case LeaseState.RENEWED:
                 waiting = self._up and not lease.attached
                 if lease.renewed(ack.seq, ack.ttl_ns, now):
                     self._renewed(stream, lease, ack, now)
                     if waiting:
                         self._out.append(ev.TellTables())
-            case msg.LeaseState.LOST:
+            case LeaseState.LOST:
                 self._over(f"{stream.address} says that the lease is lost", now)
-            case msg.LeaseState.UNKNOWN:
-                if self._search is None and now >= self._rest_until_ns:
-                    self._begin_search(now, at_ns=now + self._pace.leisure_ns())
+            case LeaseState.UNKNOWN:
+                self._streams.knows_nothing(now)
             case _:
                 assert_never(ack.state)
 
     def _renewed(self, stream: Stream, lease: Lease, ack: msg.Acked, now: int) -> None:
-        self._ttl_ns = ack.ttl_ns
+        self._streams.ttl_ns = ack.ttl_ns
         self._expires_ns = lease.valid_until_ns
-        if self._candidate is None and not self._needs_seed(now):
-            self._search = None
+        self._streams.renewed(now)
         if self._tables_seen and not self._up:
             self._up = True
             self._out.append(ev.TellUp(self._incarnation, stream.address))
 
     def _ended(self, number: int, why: str, now: int) -> None:
-        if self._candidate is not None and self._candidate.number == number:
-            self._candidate_failed(why, now)
-        elif self._current is not None and self._current.number == number:
-            address, self._current = self._current.address, None
+        current, candidate = self._streams.current, self._streams.candidate
+        if candidate is not None and candidate.number == number:
+            self._streams.candidate_failed(why, now)
+        elif current is not None and current.number == number:
             if self.lease is not None:
                 self.lease.detached()
-            if self._candidate is None:
-                self._begin_search(now, at_ns=now + self._pace.backoff_ns(0), last=address)
-            self._out.append(ev.TellLost(address, why))
+            self._streams.current_ended(current, why, now)
 
     def _leave(self, by_ns: int) -> None:
         self._leave_by_ns = by_ns
@@ -314,7 +309,7 @@ class SessionCore:
             self._left(farewell=False)
             return
         self.phase = Phase.LEAVING
-        self._send(msg.Goodbye())
+        self._streams.send(msg.Goodbye())
 
     # Time.
 
@@ -324,95 +319,36 @@ class SessionCore:
             self._left(farewell=False)
             return
         self._beat(now)
-        if self._candidate is not None and now >= self._candidate.answer_by_ns:
-            self._close(self._candidate, "no answer")
-            self._candidate_failed("no answer to Hello in time", now)
-        stream = self._current
-        if stream is not None and self._search is None and stream.late(self._ttl_ns, now):
-            self._out.append(ev.TellLost(stream.address, "late with an ack"))
-            self._begin_search(now, at_ns=now + self._pace.backoff_ns(0))
-        search = self._search
-        if search is not None and self._candidate is None and now >= search.at_ns:
-            self._try(search, now)
+        if address := self._streams.tick(now):
+            self._streams.open(address, self._hello(), now)
 
     def _expire(self, now: int) -> None:
         if self.phase is Phase.HOLDING and now >= self._expires_ns:
             self._over("not renewed in time", now)
 
+    @property
+    def _may_beat(self) -> bool:
+        return self._bound and not self._stalled
+
     def _beat(self, now: int) -> None:
-        stream, lease = self._current, self.lease
-        if stream is None or lease is None or self.phase is not Phase.HOLDING or self._stalled:
+        stream, lease = self._streams.current, self.lease
+        if stream is None or lease is None or self.phase is not Phase.HOLDING or not self._may_beat:
             return
         if now >= stream.next_beat_ns:
             self._seq += 1
             lease.sent(self._seq, now)
             stream.unanswered[self._seq] = now
-            stream.next_beat_ns = now + self._ttl_ns // 4
-            self._send(msg.Beat(self._seq, self.region.released()))
-
-    # The search for a seed.
-
-    def _needs_seed(self, now: int) -> bool:
-        """Without another stream this incarnation ends."""
-        stream = self._current
-        return stream is None or stream.leaving or stream.late(self._ttl_ns, now)
-
-    def _begin_search(self, now: int, *, at_ns: int, last: str = "") -> None:
-        self._search = Search(at_ns, self._round(now, last))
-
-    def _round(self, now: int, last: str = "") -> list[str]:
-        stream = self._current
-        if stream is None:
-            return self._seeds.round(last=last)
-        if stream.late(self._ttl_ns, now) and not stream.leaving:
-            # Silence may be the connection's and not the seed's: a fresh one comes last.
-            return self._seeds.round(last=stream.address)
-        return self._seeds.round(without=stream.address)
-
-    def _try(self, search: Search, now: int) -> None:
-        stream = self._current
-        if stream is not None and not self._needs_seed(now) and not stream.unknown:
-            self._search = None
-            return
-        if not search.round:
-            if not self._needs_seed(now):
-                self._search = None
-                self._rest_until_ns = now + self._ttl_ns
-                return
-            search.round = self._round(now)
-            if not search.round:
-                # The one seed there is goes away: look again until it has, or others are known.
-                search.at_ns = now + self._pace.idle_ns()
-                return
-        self._streams += 1
-        self._candidate = Stream(
-            self._streams, search.round.pop(0), self._hello(), now + self._pace.answer_ns
-        )
-        self._out.append(ev.Open(self._streams, self._candidate.address, self._candidate.hello))
+            stream.next_beat_ns = now + self._streams.ttl_ns // 4
+            self._streams.send(msg.Beat(self._seq, self.region.released()))
 
     def _hello(self) -> msg.Hello:
-        if self._hold is None:
+        if self._streams.hold is None:
             # A new one each time: an earlier Hello without an answer may yet reach the store.
             self._incarnation = Incarnation(self._new_id())
             self.region.begin(self._incarnation)
             self._tables_seen = self.may_be_given = False
-        return msg.Hello(self._incarnation, self._new_id(), self._hold, self._replace)
-
-    def _candidate_failed(self, why: str, now: int) -> None:
-        stream, self._candidate = self._candidate, None
-        if stream is not None:
-            self._close(stream, why)
-            self._next_try(why, stream.address, now)
-
-    def _next_try(self, why: str, address: str, now: int) -> None:
-        self._out.append(ev.TellSearching(address, why))
-        if self._search is not None:
-            self._search.tries += 1
-            self._search.at_ns = now + self._pace.backoff_ns(self._search.tries)
-
-    @property
-    def _pace(self) -> Pace:
-        return Pace(self._chance, self._ttl_ns, resuming=self._hold is not None)
+            self._bound = not self._binds
+        return msg.Hello(self._incarnation, self._new_id(), self._streams.hold, self._replace)
 
     # Ends.
 
@@ -421,15 +357,12 @@ class SessionCore:
         self.region.fence()
         if self.lease is not None:
             self.lease.fence()
-        for stream in (self._current, self._candidate):
-            if stream is not None:
-                self._close(stream, "fenced")
-        self._current = self._candidate = self._search = None
+        self._streams.close_all("fenced")
         self._up = False
         if self.phase is Phase.LEAVING:
             self._left(farewell=False)
             return
-        self._replace, self._hold = self._hold, None
+        self._replace, self._streams.hold = self._streams.hold, None
         self.phase = Phase.FENCED
         self._out.append(ev.TellFenced(self._incarnation, why))
 
@@ -437,24 +370,9 @@ class SessionCore:
         if self._draining:
             return
         self.phase = Phase.JOINING
-        self._begin_search(now, at_ns=now + self._pace.backoff_ns(0))
+        self._streams.search(now, at_ns=now + self._streams.pace.backoff_ns(0))
 
     def _left(self, *, farewell: bool) -> None:
-        for stream in (self._current, self._candidate):
-            if stream is not None:
-                self._close(stream, "left")
-        self._current = self._candidate = self._search = None
+        self._streams.close_all("left")
         self.phase = Phase.LEFT
         self._out.append(ev.TellLeft(farewell))
-
-    # Small things.
-
-    def _send(self, message: msg.ToSeed) -> None:
-        if self._current is not None:
-            self._out.append(ev.Send(self._current.number, message))
-
-    def _close(self, stream: Stream, why: str) -> None:
-        self._out.append(ev.Close(stream.number, why))
-
-    def _skew(self, skew_ms: int) -> None:
-        self.skew_ms = skew_ms

@@ -18,14 +18,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from types import TracebackType
-from typing import NamedTuple, Protocol, Self, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from seedbed.errors import SeedbedError
-
-ShardKey: TypeAlias = tuple[str, int]
-"""Type and number."""
+from seedbed_worker.core.outcomes import Kept
 
 
 class JournalError(SeedbedError):
@@ -51,10 +48,8 @@ class Superseded(JournalError):
 
 
 class Clash(JournalError):
-    """A record's number or request id is in the journal already, so its owner does not know what is
-    there; or the store cannot hold it. Nothing is written of any shard but those in `written`."""
-
-    written: Collection[ShardKey] = ()
+    """A record's number is in the journal already, so its owner does not know what is there; or the
+    store cannot hold it. Nothing of what was asked was done, for any shard."""
 
 
 class WrongJournal(JournalError):
@@ -89,11 +84,15 @@ class Record:
     data: bytes
     time_ms: int
     request_id: str = ""
-    """Unique among the entity's records, or empty."""
+    """Of the call that made it; empty: of none that could come again."""
     outcome: bytes = b""
     """What the call was answered."""
     keep_until_ms: int = 0
     """Until then a repeat of the request may come."""
+
+    def kept(self) -> Kept:
+        """What came of its call."""
+        return Kept(self.request_id, self.outcome, self.time_ms, self.keep_until_ms)
 
 
 class Written(NamedTuple):
@@ -113,6 +112,10 @@ class Group(NamedTuple):
     shard: int
     fence: Fence
     records: Sequence[Record]
+
+
+ShardKey: TypeAlias = tuple[str, int]
+"""Type and number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,22 +142,16 @@ class Whose(NamedTuple):
 
 
 class Journal(Protocol):
-    """One store, used from one event loop, with `async with`.
+    """One store, used from one event loop.
 
     All methods raise `JournalError`: `Unavailable` when nothing was done, `InDoubt` when that is
     not known. None of them may be cancelled while it writes: it then ends in its own time, and
     whoever has cancelled it knows nothing of its end.
     """
 
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """As `close`."""
+    @property
+    def lanes(self) -> int:
+        """So many appends may be under way at once, of different shards."""
         ...
 
     async def open(self, cluster: str) -> Whose:
@@ -179,6 +176,17 @@ class Journal(Protocol):
         """
         ...
 
+    async def rebind(self, cluster_uid: str) -> None:
+        """Make it this incarnation of the cluster's, whoever's it was: all that was before is lost.
+
+        Who calls this has seen to it that no other cluster uses the journal.
+        """
+        ...
+
+    async def probe(self) -> Whose:
+        """Write and commit something that changes nothing; whose the journal is now."""
+        ...
+
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """From now on only what comes under this fence is written. Raises `Superseded`."""
         ...
@@ -193,6 +201,14 @@ class Journal(Protocol):
 
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """What is kept of these entities; those of whom nothing was ever kept are not in it."""
+        ...
+
+    async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
+        """What came of an entity's latest calls that have an id, the newest first."""
+        ...
+
+    async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
+        """What came of the latest call of this id; None: nothing was recorded."""
         ...
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:

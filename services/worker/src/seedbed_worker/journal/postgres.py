@@ -8,15 +8,14 @@ whoever sent it cannot hold the lock by having stopped.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal import postgres_statements as sql
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
@@ -32,8 +31,9 @@ from seedbed_worker.journal.port import (
     Unavailable,
     Whose,
     Written,
+    WrongJournal,
 )
-from seedbed_worker.journal.postgres_append import together, write
+from seedbed_worker.journal.postgres_append import append
 from seedbed_worker.journal.postgres_lane import Lane
 from seedbed_worker.journal.postgres_schema import check
 from seedbed_worker.journal.postgres_session import Session, Sessions
@@ -52,11 +52,13 @@ LOCK_WAIT_S = 5.0
 
 
 class PostgresJournal:
-    """A `Journal`, to be used with `async with`: its connections are used by tasks of its own.
+    """A `Journal`. Its connections are used by tasks of its own, from `open` to `close`.
 
     `dsn` gives the address, and is asked for each connection. `require_sync`: refuse a server
     without synchronous replication. Limits are in seconds.
     """
+
+    lanes = LANES
 
     def __init__(
         self,
@@ -73,28 +75,7 @@ class PostgresJournal:
         self._types: dict[str, int] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._running: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Self:
-        self._tasks = asyncio.TaskGroup()
-        await self._tasks.__aenter__()
-        lanes = (*self._writers, *self._readers)
-        self._running = [lane.start(self._tasks) for lane in lanes]
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._tasks is not None
-        try:
-            await self.close()
-        finally:
-            # Never cancelled by the group: whoever cannot wait loses the connections instead.
-            for lane in (*self._writers, *self._readers):
-                lane.abort()
-            await self._tasks.__aexit__(None, None, None)
+        self._closed = False
 
     async def open(self, cluster: str) -> Whose:
         """See `Journal`. It must have been migrated. Raises `WrongJournal` also for a server whose
@@ -108,6 +89,7 @@ class PostgresJournal:
             check_cluster(whose, cluster)
             return whose
 
+        await self._start()
         self._sessions.whose = None
         whose = await self._repeatable(self._readers[0], opened)
         self._sessions.whose = whose
@@ -138,6 +120,23 @@ class PostgresJournal:
 
         await self._repeatable(self._readers[0], bound)
 
+    async def rebind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+
+        async def rebound(session: Session) -> None:
+            await session.connection.execute(sql.REBIND, cluster_uid)
+
+        await self._repeatable(self._readers[0], rebound)
+
+    async def probe(self) -> Whose:
+        """See `Journal`."""
+
+        async def probe(session: Session) -> Whose:
+            await session.connection.execute(sql.PROBE)
+            return await _whose(session)
+
+        return await self._repeatable(self._readers[0], probe)
+
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """See `Journal`."""
         place = (self._types[type_], shard)
@@ -147,28 +146,14 @@ class PostgresJournal:
             if await fetch(sql.TAKE, *place, fence.epoch, fence.writer, self._lock_wait) is None:
                 raise Superseded(type_, shard, await fetch(sql.EPOCH, *place))
 
-        await self._reader(type_, shard).ask(take)
-
-    def lane(self, type_: str, shard: int) -> int:
-        """Appends of shards with the same number wait for each other: 0 to `LANES` - 1."""
-        return (self._types[type_] + shard) % LANES
+        await self._reader(shard).ask(take)
 
     async def append(self, groups: Sequence[Group]) -> Collection[ShardKey]:
-        """See `Journal`."""
-        lanes: defaultdict[int, list[Group]] = defaultdict(list)
-        for group in groups:
-            lanes[self.lane(group.type, group.shard)].append(group)
-        asked = [
-            self._writers[lane].ask(partial(write, self._types, part))
-            for lane, part in lanes.items()
-        ]
-        try:
-            if asked:
-                await asyncio.wait(asked)
-        finally:
-            for answer in asked:
-                answer.cancel()  # of a caller who has gone: what has begun goes on
-        return together(asked)
+        """See `Journal`. It waits for those whose first shard has the same remainder by `lanes`."""
+        if not groups:
+            return set()
+        lane = self._writers[groups[0].shard % LANES]
+        return await lane.ask(partial(append, self._types, groups))
 
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""
@@ -179,7 +164,7 @@ class PostgresJournal:
             found = {key: _history(list(of)) for key, of in groupby(rows, lambda row: row["key"])}
             return {key: kept for key, kept in found.items() if kept is not None}
 
-        return await self._repeatable(self._reader(type_, shard), load)
+        return await self._repeatable(self._reader(shard), load)
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
@@ -193,18 +178,58 @@ class PostgresJournal:
                 )
             ]
 
-        return await self._repeatable(self._reader(type_, shard), tail)
+        return await self._repeatable(self._reader(shard), tail)
+
+    async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, most)
+
+        async def outcomes(session: Session) -> list[Kept]:
+            return [Kept(*row) for row in await session.connection.fetch(sql.OUTCOMES, *asked)]
+
+        return await self._repeatable(self._reader(shard), outcomes)
+
+    async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, request_id)
+
+        async def outcome(session: Session) -> Kept | None:
+            row = await session.connection.fetchrow(sql.OUTCOME, *asked)
+            return None if row is None else Kept(*row)
+
+        return await self._repeatable(self._reader(shard), outcome)
 
     async def close(self) -> None:
-        """See `Journal`."""
-        for lane in (*self._writers, *self._readers):
+        """See `Journal`. Cancelled, it waits no longer: what is being written is in doubt."""
+        self._closed = True
+        for lane in self._lanes:
             lane.close()
-        if self._running:
+        tasks, self._tasks = self._tasks, None
+        if tasks is None:
+            return
+        try:
             await asyncio.wait(self._running)
+        finally:
+            for lane in self._lanes:
+                lane.abort()
+            await tasks.__aexit__(None, None, None)
 
-    def _reader(self, type_: str, shard: int) -> Lane:
+    async def _start(self) -> None:
+        """Let the lanes run. Whoever opens need not be who closes: no lane ever fails, so its group
+        has nothing to tell its parent.
+        """
+        if self._tasks is None and not self._closed:
+            self._tasks = tasks = asyncio.TaskGroup()
+            await tasks.__aenter__()
+            self._running = [lane.start(tasks) for lane in self._lanes]
+
+    @property
+    def _lanes(self) -> Sequence[Lane]:
+        return (*self._writers, *self._readers)
+
+    def _reader(self, shard: int) -> Lane:
         """One and the same for a shard."""
-        return self._readers[(self._types[type_] + shard) % READERS]
+        return self._readers[shard % READERS]
 
     async def _repeatable(self, lane: Lane, work: Callable[[Session], Awaitable[T]]) -> T:
         """Of work that may be done again, so that nobody need know whether it was done."""
@@ -215,7 +240,10 @@ class PostgresJournal:
 
 
 async def _whose(session: Session) -> Whose:
-    return Whose(*(await session.connection.fetch(sql.WHOSE))[0])
+    row = await session.connection.fetchrow(sql.WHOSE)
+    if row is None:
+        raise WrongJournal("the journal has lost whose it is: put the database back from a backup")
+    return Whose(*row)
 
 
 def _history(newest_first: Sequence[asyncpg.Record]) -> History | None:

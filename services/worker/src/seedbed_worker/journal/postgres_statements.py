@@ -78,6 +78,13 @@ SELECT off, epoch, key, seq, kind, data, time_ms, coalesce(request_id, '') AS re
 FROM seedbed.journal WHERE (type, shard) = ($1, $2) AND off > $3 ORDER BY off LIMIT $4
 """
 
+_KEPT = """
+SELECT request_id, outcome, time_ms, keep_until_ms FROM seedbed.journal
+WHERE (type, shard, key) = ($1, $2, $3) AND request_id """
+
+OUTCOMES = f"{_KEPT} IS NOT NULL ORDER BY seq DESC LIMIT $4"
+OUTCOME = f"{_KEPT} = $4 ORDER BY seq DESC LIMIT 1"
+
 WHOSE = "SELECT journal_id, timeline, cluster, cluster_uid FROM seedbed.meta"
 
 BEGIN = """
@@ -86,6 +93,9 @@ VALUES (1, $1, $2, $3, $4) ON CONFLICT (one) DO NOTHING
 """
 
 BIND = "UPDATE seedbed.meta SET cluster_uid = $1 WHERE cluster_uid = ''"
+
+REBIND = "UPDATE seedbed.meta SET cluster_uid = $1"
+PROBE = "UPDATE seedbed.meta SET cluster_uid = cluster_uid"
 
 TYPES = "SELECT name, id, shard_count FROM seedbed.entity_type"
 

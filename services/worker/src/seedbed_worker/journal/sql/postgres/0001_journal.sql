@@ -49,7 +49,7 @@ CREATE TABLE seedbed.journal (
 );
 
 CREATE UNIQUE INDEX journal_tail ON seedbed.journal (type, shard, off);
-CREATE UNIQUE INDEX journal_request ON seedbed.journal (type, shard, key, request_id)
+CREATE INDEX journal_request ON seedbed.journal (type, shard, key, request_id)
     WHERE request_id IS NOT NULL;
 
 CREATE TABLE seedbed.snapshot (

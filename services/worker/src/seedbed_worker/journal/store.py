@@ -1,0 +1,85 @@
+"""Durable entities, in a journal.
+
+A shard is fenced when the first of its entities is read: so whatever a former owner still sends
+comes too late for it, and is in what is read, or is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from seedbed.ids import Epoch
+from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.entity_store import Commit, Ownership
+from seedbed_worker.journal.port import History, Journal, JournalError, Record
+from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
+
+Lost = Callable[[Ownership], object]
+
+
+class JournalStore:
+    """An `EntityStore`. `lost` is told of an ownership that the journal has ended."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        new_writer: Callable[[], UUID],
+        lost: Lost,
+        epoch_seen: Callable[[str, int, Epoch], object],
+    ) -> None:
+        """The journal knows the types already. `epoch_seen` is told of a shard that it holds under
+        a higher epoch than its owner's."""
+        self._journal = journal
+        self._owned: WeakKeyDictionary[Ownership, Owned] = WeakKeyDictionary()
+        self._tell = lost
+        self._writer = JournalWriter(
+            journal, new_writer=new_writer, lost=self._give_up, epoch_seen=epoch_seen
+        )
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        await self._writer.run()
+
+    async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
+        """What was committed. Raises `CallError`."""
+        owned = self._owned_by(type_, shard)
+        try:
+            await self._writer.take(owned)
+            if owned.newest is not None:
+                await owned.newest.ended()
+            found = await self._journal.load(type_, shard.number, [key])
+        except JournalError as error:
+            raise unavailable(error) from error
+        return found.get(key)
+
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
+        """See `EntityStore`."""
+        try:
+            return await self._journal.outcomes(type_, shard.number, key, most)
+        except JournalError as error:
+            raise unavailable(error) from error
+
+    async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
+        """See `EntityStore`."""
+        try:
+            return await self._journal.outcome(type_, shard.number, key, request_id)
+        except JournalError as error:
+            raise unavailable(error) from error
+
+    def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
+        """Begin to write it. Raises `CallError` if the shard is lost."""
+        return self._writer.commit(self._owned_by(type_, shard), record)
+
+    def _owned_by(self, type_: str, shard: Ownership) -> Owned:
+        owned = self._owned.get(shard)
+        if owned is None:
+            owned = self._owned[shard] = Owned(type_, shard)
+        return owned
+
+    def _give_up(self, owned: Owned) -> None:
+        shard = owned.shard()
+        if shard is not None:
+            self._tell(shard)
