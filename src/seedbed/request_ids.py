@@ -50,9 +50,8 @@ class DerivedIds:
 
 def reminder_id(*place: str) -> str:
     """The id of a reminder's turn, which follows from what this names; it carries no time."""
-    return (
-        f"reminder-{blake2b(_bytes(place), digest_size=12, person=b'seedbed-remind').hexdigest()}"
-    )
+    digest = blake2b(_bytes(place), digest_size=12, person=b"seedbed-remind")
+    return f"reminder-{digest.hexdigest()}"
 
 
 def _bytes(parts: tuple[str, ...]) -> bytes:

@@ -153,7 +153,7 @@ async def test_calls_in_line_end_with_their_own_deadline_and_are_skipped_if_give
         @script
         async def ask(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
             holds = self.probes.Act(pb.Request(id=THERE, how="hold"))
-            late = self.probes.Write(pb.Request(id=THERE, amount=100), timeout=0.05)
+            late = self.probes.Write(pb.Request(id=THERE, amount=100), timeout=0.5)
             given_up = self.probes.Write(pb.Request(id=THERE, amount=10))
             last = self.probes.Write(pb.Request(id=THERE, amount=1))
             given_up.cancel()

@@ -54,7 +54,7 @@ class Reminders:
         self.reader = ReminderReader(rt, homes, store, self.agenda, self.look)
         self._pending: dict[Place, tuple[Commit, Appointment | None]] = {}
         """What turns have asked for that is not stored yet; of each the newest."""
-        self._random = Random()  # noqa: S311
+        self._random = Random()
         self._in_memory = 0
         """Numbers of those that are stored nowhere go down from here."""
         self._tick: int | None = None

@@ -47,6 +47,8 @@ def remind(
 ) -> None:
     """See `Entity.remind`; a turn of the job is open, and may change things."""
     called = _name(job.entity, method, "remind()")
+    if not name.isprintable():
+        raise ValueError(f"remind(name={name!r}): printable text")
     if after < timedelta():
         raise ValueError(f"remind(after={after!r}): what is past cannot be waited for")
     if every is not None and every < _MS:
