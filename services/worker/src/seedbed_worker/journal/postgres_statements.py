@@ -92,9 +92,9 @@ SELECT e.key, j.seq, j.kind, j.data FROM entity e CROSS JOIN LATERAL (
 ) j
 ORDER BY key, seq DESC
 """
-"""Type, shard, keys, the kinds EVENTS and NOTE. An entity's records, newest first, from the last one that is
-more than events or from its snapshot on; then the snapshot, of no kind. In one statement, since
-records behind a newer snapshot may go at any time.
+"""Type, shard, keys, the kinds EVENTS and NOTE. An entity's records, newest first, from the last one
+that is more than that or from its snapshot on; then the snapshot, of no kind. In one statement,
+since records behind a newer snapshot may go at any time.
 """
 
 TAIL = """

@@ -1,4 +1,4 @@
-"""The reminders in a SQLite file: written with the records that change them, read as they fall due."""
+"""The reminders in a SQLite file: written with their records, read as they fall due."""
 
 from __future__ import annotations
 
