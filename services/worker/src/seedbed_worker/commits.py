@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from seedbed.calls import Failed, Replied
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, StateError
 from seedbed.service.logs import personal
@@ -73,9 +74,10 @@ class Commits:
             found = await self._store.load(self._type, entity.seedbed_key, shard)
         self._set(entity, found)
 
-    def keep(self, job: Job) -> None:
+    def keep(self, job: Job, answer: Replied | Failed | None = None) -> None:
         """The job's turn succeeded: its changes take effect, all of them, or this raises. They are
-        stored when the commit that is then `under_way` has ended.
+        stored when the commit that is then `under_way` has ended, with the call's answer if this is
+        its last turn.
 
         One that was stopped meanwhile (its caller has been told) has not succeeded.
         """
@@ -89,7 +91,7 @@ class Commits:
         kept = NOTHING if change == "delete" else KEPT
         commit: Commit | None = None
         if self._store is not None:
-            record = self._record(entity, change, seq, job)
+            record = self._record(entity, change, seq, job, answer)
             try:
                 commit = self._store.commit(self._type, record, job.shard)
             except CallError:
@@ -150,14 +152,18 @@ class Commits:
             return True
         return mark != (entity.seedbed_kept or self._fresh)
 
-    def _record(self, entity: AnyEntity, change: Change, seq: int, job: Job) -> Record:
-        deleted = change == "delete"
+    def _record(
+        self, entity: AnyEntity, change: Change, seq: int, job: Job, answer: Replied | Failed | None
+    ) -> Record:
+        key = entity.seedbed_key
+        kind = Kind.DELETED if change == "delete" else Kind.STATE
+        data = b"" if kind is Kind.DELETED else self._write(entity)
+        repeats = job.home.repeats
+        if repeats is None or answer is None or not job.call.request_id:
+            return Record(key, seq, kind, data, job.home.rt.clock.wall_ms())
+        kept = repeats.outcome(job, answer)
         return Record(
-            key=entity.seedbed_key,
-            seq=seq,
-            kind=Kind.DELETED if deleted else Kind.STATE,
-            data=b"" if deleted else self._write(entity),
-            time_ms=job.home.rt.clock.wall_ms(),
+            key, seq, kind, data, kept.time_ms, kept.request_id, kept.data, kept.keep_until_ms
         )
 
     def _set(self, entity: AnyEntity, found: History | None) -> None:

@@ -38,6 +38,7 @@ class WorkerConfig:
     drain_timeout_s: float
     default_deadline_s: float
     repeat_window_s: float
+    repeat_bytes: int
     max_message_bytes: int
     mailbox_calls: int
     type_calls: int
@@ -89,6 +90,7 @@ class WorkerConfig:
             drain_timeout_s=reader.seconds("SEEDBED_DRAIN_TIMEOUT_S", maximum=20.0),
             default_deadline_s=reader.seconds("SEEDBED_DEFAULT_DEADLINE_S", minimum=0.001),
             repeat_window_s=reader.seconds("SEEDBED_REPEAT_WINDOW_S", minimum=1.0),
+            repeat_bytes=reader.integer("SEEDBED_REPEAT_BYTES", minimum=0),
             max_message_bytes=max_message_bytes(reader),
             mailbox_calls=reader.integer("SEEDBED_MAILBOX_CALLS", minimum=1),
             type_calls=reader.integer("SEEDBED_TYPE_CALLS", minimum=1),

@@ -74,6 +74,7 @@ class Worker:
         self.durability = durability(
             config.journal,
             self.hosted,
+            require_sync=config.journal_require_sync,
             lost=self._taken,
             epoch_seen=self._epoch_seen,
         )
@@ -308,6 +309,8 @@ def _limits(config: WorkerConfig) -> HostLimits:
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,
         max_message_bytes=config.max_message_bytes,
+        repeat_window_s=config.repeat_window_s,
+        repeat_bytes=config.repeat_bytes,
     )
 
 

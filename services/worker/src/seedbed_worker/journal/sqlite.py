@@ -8,9 +8,11 @@ machine: over a network its locks hold nobody off.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
@@ -41,8 +43,17 @@ _INSERT = """
 INSERT INTO journal (type, shard, off, epoch, key, seq, kind, data,
   request_id, outcome, keep_until_ms, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_COUNT = "UPDATE fence SET last_off = last_off + ? WHERE type = ? AND shard = ?"
 _NEWEST_FIRST = """
 SELECT seq, kind, data FROM journal WHERE type = ? AND shard = ? AND key = ? ORDER BY seq DESC
+"""
+_KEPT = "SELECT request_id, outcome, time_ms, keep_until_ms FROM journal"
+_OUTCOMES = f"""
+{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id IS NOT NULL
+ORDER BY seq DESC LIMIT ?
+"""
+_OUTCOME = f"""
+{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id = ? ORDER BY seq DESC LIMIT 1
 """
 _SNAPSHOT = "SELECT seq, data FROM snapshot WHERE type = ? AND shard = ? AND key = ?"
 _TAIL = """
@@ -149,11 +160,16 @@ class SqliteJournal:
 
         def append(connection: sqlite3.Connection) -> set[ShardKey]:
             with writing(connection):
-                return {
-                    (group.type, group.shard)
+                owned = [
+                    (type_id, group, last_off)
                     for type_id, group in placed
-                    if _write(connection, type_id, group)
-                }
+                    if (last_off := _last_off(connection, type_id, group)) is not None
+                ]
+                connection.executemany(_INSERT, chain.from_iterable(_rows(*one) for one in owned))
+                connection.executemany(
+                    _COUNT, [(len(group.records), type_, group.shard) for type_, group, _ in owned]
+                )
+            return {(group.type, group.shard) for _, group, _ in owned}
 
         return await self._writer.run(append)
 
@@ -173,6 +189,23 @@ class SqliteJournal:
             return histories
 
         return await self._reader.run(load)
+
+    async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, most)
+        return await self._reader.run(
+            lambda connection: [Kept(*row) for row in connection.execute(_OUTCOMES, asked)]
+        )
+
+    async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, request_id)
+
+        def outcome(connection: sqlite3.Connection) -> Kept | None:
+            row = connection.execute(_OUTCOME, asked).fetchone()
+            return Kept(*row) if row is not None else None
+
+        return await self._reader.run(outcome)
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
@@ -197,28 +230,18 @@ def _whose(connection: sqlite3.Connection) -> Whose:
     return Whose(*connection.execute(f"SELECT {columns} FROM meta").fetchone())
 
 
-def _write(connection: sqlite3.Connection, type_id: int, group: Group) -> bool:
-    """Write a group if its fence is the shard's."""
+def _last_off(connection: sqlite3.Connection, type_id: int, group: Group) -> int | None:
+    """The shard's, if its fence is the group's."""
     epoch, writer = group.fence
     fence = (type_id, group.shard, epoch, writer.bytes)
     found = connection.execute(FENCED, fence).fetchone()
-    if found is None:
-        return False
-    off: int = found[0]
-    connection.executemany(
-        _INSERT,
-        [
-            (
-                *(type_id, group.shard, off + place, epoch),
-                *(record.key, record.seq, record.kind, record.data),
-                *(record.request_id or None, record.outcome),
-                *(record.keep_until_ms, record.time_ms),
-            )
-            for place, record in enumerate(group.records, start=1)
-        ],
-    )
-    connection.execute(
-        "UPDATE fence SET last_off = ? WHERE type = ? AND shard = ?",
-        (off + len(group.records), type_id, group.shard),
-    )
-    return True
+    return None if found is None else found[0]
+
+
+def _rows(type_id: int, group: Group, last_off: int) -> Iterator[tuple[object, ...]]:
+    shard, epoch = group.shard, group.fence.epoch
+    for off, one in enumerate(group.records, start=last_off + 1):
+        yield (
+            *(type_id, shard, off, epoch, one.key, one.seq, one.kind, one.data),
+            *(one.request_id or None, one.outcome, one.keep_until_ms, one.time_ms),
+        )

@@ -6,11 +6,12 @@ comes too late for it, and is in what is read, or is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from seedbed.ids import Epoch
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.entity_store import Commit, Ownership
 from seedbed_worker.journal.port import History, Journal, JournalError, Record
 from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
@@ -53,6 +54,20 @@ class JournalStore:
         except JournalError as error:
             raise unavailable(error) from error
         return found.get(key)
+
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
+        """See `EntityStore`."""
+        try:
+            return await self._journal.outcomes(type_, shard.number, key, most)
+        except JournalError as error:
+            raise unavailable(error) from error
+
+    async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
+        """See `EntityStore`."""
+        try:
+            return await self._journal.outcome(type_, shard.number, key, request_id)
+        except JournalError as error:
+            raise unavailable(error) from error
 
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         """Begin to write it. Raises `CallError` if the shard is lost."""
