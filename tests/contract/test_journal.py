@@ -146,7 +146,9 @@ class Drawn:
         )
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+)
 DRAWN = st.builds(
     Drawn,
     key=st.sampled_from(["a", "A", "ä", "a ", "0x00", "\N{BANK}"]) | TEXTS,
