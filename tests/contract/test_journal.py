@@ -396,6 +396,28 @@ async def test_a_journal_is_one_incarnations_of_a_cluster(make: Maker) -> None:
     assert (await whose(make)).cluster_uid == "uid-1"
 
 
+async def test_a_journal_is_bound_anew_whoever_had_it(make: Maker) -> None:
+    async with opened(make) as journal, opened(make) as other:
+        own = await taken(journal, 0, 1)
+        await journal.bind("uid-1")
+        await other.rebind("uid-2")
+        with pytest.raises(WrongJournal, match=r"uid-2.*uid-1"):
+            await journal.bind("uid-1")
+        await journal.bind("uid-2")
+        assert await written(journal, 0, own, record("a", 1)), "no fence has changed"
+
+
+async def test_a_probe_changes_nothing_and_says_whose_the_journal_is_now(make: Maker) -> None:
+    async with opened(make) as journal, opened(make) as other:
+        own = await taken(journal, 0, 1)
+        assert await written(journal, 0, own, record("a", 1))
+        before = await journal.probe()
+        await other.rebind("uid-2")
+        assert await journal.probe() == before._replace(cluster_uid="uid-2")
+        assert await written(journal, 0, own, record("a", 2))
+        assert await log(journal, 0) == [record("a", 1), record("a", 2)]
+
+
 async def test_a_types_number_of_shards_stays(make: Maker) -> None:
     async with opened(make) as journal:
         own = await taken(journal, 0, 1)
