@@ -39,7 +39,9 @@ class Durability:
         region: Region,
         lost: Callable[[Ownership], object],
         epoch_seen: Callable[[str, int, Epoch], object],
+        keep: int | None,
     ) -> None:
+        """`keep`: so many records behind an entity's snapshot stay; None: all."""
         self._journal = journal
         self._cluster = cluster
         self._problem: str | None = "not opened yet"
@@ -49,6 +51,7 @@ class Durability:
             new_writer=uuid4,
             lost=lost,
             epoch_seen=epoch_seen,
+            keep=keep,
         )
 
     def why_not(self) -> str | None:
@@ -90,6 +93,7 @@ def durability(
     region: Region,
     lost: Callable[[Ownership], object],
     epoch_seen: Callable[[str, int, Epoch], object],
+    keep: int | None,
 ) -> Durability | None:
     """What these classes need; None if none of them is durable. Raises `SettingsError`."""
     durable = [one.name for one in hosted if one.durable]
@@ -105,4 +109,5 @@ def durability(
         region=region,
         lost=lost,
         epoch_seen=epoch_seen,
+        keep=keep,
     )

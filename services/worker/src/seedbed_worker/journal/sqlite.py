@@ -14,12 +14,14 @@ from pathlib import Path
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
+    DROPPED_AT_ONCE,
     Fence,
     Group,
     History,
     Kind,
     Record,
     ShardKey,
+    Snapshots,
     Superseded,
     Whose,
     Written,
@@ -45,6 +47,18 @@ _NEWEST_FIRST = """
 SELECT seq, kind, data FROM journal WHERE type = ? AND shard = ? AND key = ? ORDER BY seq DESC
 """
 _SNAPSHOT = "SELECT seq, data FROM snapshot WHERE type = ? AND shard = ? AND key = ?"
+_KEEP_SNAPSHOT = """
+INSERT INTO snapshot (type, shard, key, seq, data) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (type, shard, key) DO UPDATE SET seq = excluded.seq, data = excluded.data
+WHERE excluded.seq > seq
+"""
+_DROP = f"""
+DELETE FROM journal WHERE rowid IN (
+  SELECT rowid FROM journal
+  WHERE type = ? AND shard = ? AND key = ? AND seq <= ? AND keep_until_ms <= ?
+  ORDER BY seq LIMIT {DROPPED_AT_ONCE}
+)
+"""
 _TAIL = """
 SELECT off, epoch, key, seq, kind, data, time_ms, ifnull(request_id, ''), outcome, keep_until_ms
 FROM journal WHERE type = ? AND shard = ? AND off > ? ORDER BY off LIMIT ?
@@ -133,6 +147,17 @@ class SqliteJournal:
 
         return await self._writer.run(append)
 
+    async def snapshot(self, groups: Sequence[Snapshots], *, keep: int | None) -> None:
+        """See `Journal`."""
+        placed = [(self._types[group.type], group) for group in groups]
+
+        def snapshot(connection: sqlite3.Connection) -> None:
+            with writing(connection, wait_for_disk=False):
+                for type_id, group in placed:
+                    _keep_snapshots(connection, type_id, group, keep)
+
+        await self._writer.run(snapshot)
+
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""
         type_id = self._types[type_]
@@ -175,12 +200,10 @@ def _whose(connection: sqlite3.Connection) -> Whose:
 
 def _write(connection: sqlite3.Connection, type_id: int, group: Group) -> bool:
     """Write a group if its fence is the shard's."""
-    epoch, writer = group.fence
-    fence = (type_id, group.shard, epoch, writer.bytes)
-    found = connection.execute(FENCED, fence).fetchone()
-    if found is None:
+    epoch = group.fence.epoch
+    off = _last_off(connection, type_id, group.shard, group.fence)
+    if off is None:
         return False
-    off: int = found[0]
     connection.executemany(
         _INSERT,
         [
@@ -198,3 +221,23 @@ def _write(connection: sqlite3.Connection, type_id: int, group: Group) -> bool:
         (off + len(group.records), type_id, group.shard),
     )
     return True
+
+
+def _keep_snapshots(
+    connection: sqlite3.Connection, type_id: int, group: Snapshots, keep: int | None
+) -> None:
+    if _last_off(connection, type_id, group.shard, group.fence) is None:
+        return
+    place = (type_id, group.shard)
+    kept = [(*place, one.key, one.seq, one.data) for one in group.snapshots]
+    connection.executemany(_KEEP_SNAPSHOT, kept)
+    if keep is not None:
+        dropped = [(*place, one.key, one.seq - keep, one.time_ms) for one in group.snapshots]
+        connection.executemany(_DROP, dropped)
+
+
+def _last_off(connection: sqlite3.Connection, type_id: int, shard: int, fence: Fence) -> int | None:
+    """Of a shard; None if its fence is another."""
+    asked = (type_id, shard, fence.epoch, fence.writer.bytes)
+    found = connection.execute(FENCED, asked).fetchone()
+    return found[0] if found is not None else None
