@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -49,7 +50,6 @@ class Basket(Entity[Items, Added | Removed | pb.Request], rpc.ProbeServicer):
                 self.state.names.extend(event.how)
 
     async def Act(self, request: pb.Request, context: ServicerContext) -> pb.Reply:
-        before = self.answer()
         for word in request.how.split():
             match word:
                 case "delete":
@@ -62,8 +62,6 @@ class Basket(Entity[Items, Added | Removed | pb.Request], rpc.ProbeServicer):
                     self.state.names.append("touched")
                 case "passivate":
                     self.passivate()
-                case "wait":
-                    await GATES.wait(request.gate)
                 case "outside":
                     async with self.outside():
                         await GATES.wait(request.gate)
@@ -80,16 +78,14 @@ class Basket(Entity[Items, Added | Removed | pb.Request], rpc.ProbeServicer):
                 case "spoil":
                     self.state.names.append(object())  # type: ignore[arg-type] # pyright: ignore[reportArgumentType] # likewise
                 case "hide":
-                    try:
+                    with suppress(ValueError):
                         self.emit(Removed("never there"))
-                    except ValueError:
-                        pass
                 case _:
                     self.emit(Added(word[1:]) if word[0] == "+" else Removed(word[1:]))
-        return before if request.amount else self.answer()
+        return self.answer()
 
     async def Write(self, request: pb.Request, context: ServicerContext) -> pb.Reply:
-        self.emit(Added(request.gate or "w"))
+        self.emit(Added("w"))
         return self.answer()
 
     async def Read(self, request: pb.Request, context: ServicerContext) -> pb.Reply:
@@ -101,7 +97,9 @@ class Basket(Entity[Items, Added | Removed | pb.Request], rpc.ProbeServicer):
 
     def answer(self) -> pb.Reply:
         return pb.Reply(
-            total=self.applied, seq=self.seq, text=f"{' '.join(self.state.names)}|{self.exists}"
+            total=self.applied,
+            seq=self.seq,
+            text=f"{' '.join(map(str, self.state.names))}|{self.exists}",
         )
 
 
