@@ -74,10 +74,11 @@ class Commits:
         cell, entity = job.cell, job.entity
         if change is None or cell is None or entity is None:
             return
+        deleted = deletes(change)
         if isinstance(change, Emitted) and change.failure is not None:
             raise change.failure
         seq = entity.seedbed_seq + 1
-        kept = NOTHING if deletes(change) else KEPT
+        kept = NOTHING if deleted else KEPT
         commit: Commit | None = None
         snapshot: Snapshot | None = None
         if self._store is not None:
@@ -93,7 +94,7 @@ class Commits:
             kept = written.mark
         entity.seedbed_seq = seq
         entity.seedbed_kept = kept
-        if deletes(change):
+        if deleted:
             entity.state = self._hosted.state()
         if commit is None or commit.done:
             cell.tell_watchers()
