@@ -5,11 +5,21 @@ from __future__ import annotations
 import grpc
 import grpc.aio
 import pytest
-from cart.entity import Cart
+from cart.entity import Cart, Event
 from cart.v1 import cart_pb2 as pb
 from cart.v1 import cart_pb2_grpc as pb_grpc
 
 from seedbed.testing import Cluster, cluster
+
+
+class CartOfToday(Cart):
+    """A build that must read what an older one stored under other names."""
+
+    @classmethod
+    def decode(cls, name: str, data: bytes) -> pb.CartState | Event:
+        if name == "cart.v1.ItemPut":  # renamed, with the same fields
+            return pb.ItemAdded.FromString(data)
+        return super().decode(name, data)
 
 
 async def add(c: Cluster, item: str, amount: int = 1) -> pb.CartView:
@@ -64,3 +74,12 @@ async def test_a_cart_is_checked_out_once() -> None:
             await add(c, "milk")
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert (await carts.Get(pb.CartRef(cart_id="c-1"))).items == {"bread": 1}
+
+
+async def test_what_an_older_build_stored_is_read() -> None:
+    async with cluster(CartOfToday) as c:
+        await add(c, "bread")
+        older = pb.ItemAdded(item="bread", amount=2)
+        assert CartOfToday.decode("cart.v1.ItemPut", older.SerializeToString()) == older
+        assert CartOfToday.decode("cart.v1.ItemAdded", older.SerializeToString()) == older
+        assert await c.events(CartOfToday, "c-1") == [pb.ItemAdded(item="bread", amount=1)]
