@@ -41,6 +41,10 @@ class Book(Entity[pb.AccountState, pb.Posting], rpc.AccountServicer):
             case "two events":
                 self.emit(pb.Posting(cents=1))
                 self.emit(pb.Posting(cents=1))
+            case "an event, more, and delete":
+                self.emit(pb.Posting(cents=1))
+                self.state.cents += 1
+                self.delete()
             case "no event, and delete":
                 self.state.cents += 1
                 self.delete()
@@ -117,7 +121,9 @@ async def test_a_change_that_no_event_says_is_warned_of(how: str) -> None:
             await books.Act(act("a", how))
 
 
-@pytest.mark.parametrize("how", ["two events", "no event, and delete"])
+@pytest.mark.parametrize(
+    "how", ["two events", "no event, and delete", "an event, more, and delete"]
+)
 async def test_a_change_that_events_say_is_right(how: str) -> None:
     async with cluster(Book) as c:
         books = rpc.AccountStub(c.channel)
