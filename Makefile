@@ -3,7 +3,7 @@
 .PHONY: help setup up check test test-etcd-next sim proto bench bench-movement
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 SEEDS ?= 1000
-PROCESS_TESTS := $(addprefix tests/integration/,cluster seed worker)
+PROCESS_TESTS := $(addprefix tests/integration/,cluster journal seed worker)
 MEASURING_TESTS := $(addprefix tests/integration/cluster/test_,$(addsuffix .py,failover seeds \
 	movement movement_faults movement_blocked movement_etcd rolling_seeds))
 

@@ -56,6 +56,7 @@ class Flight:
         "came",
         "credit",
         "desk",
+        "durable",
         "give_up_ns",
         "id",
         "link",
@@ -79,6 +80,8 @@ class Flight:
         self.came = 0
         """When it came to the router, before or after others; 0 while that does not matter."""
         self.sent = False
+        self.durable = False
+        """Who has it now remembers what came of it: a repeat has no second effect."""
         self.link: Link | None = None
         self.tick = 0
         self.give_up_ns = NEVER
@@ -157,7 +160,7 @@ class Flight:
         match after(
             outcome,
             self.call,
-            repeatable=self.repeatable,
+            repeatable=self.repeatable or self.durable,
             read_only=self.read_only,
             losses=self.losses,
         ):

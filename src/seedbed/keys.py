@@ -97,7 +97,8 @@ class Key:
 def read_key(request: bytes | memoryview, path: KeyPath) -> Key:
     """Key of a serialised request.
 
-    Raises `CallError`: BAD_KEY for a key that is missing, empty, too long or no UTF-8, BAD_REQUEST
+    Raises `CallError`: BAD_KEY for a key that is missing, empty, too long, no UTF-8 or has a NUL,
+    BAD_REQUEST
     for bytes that are no protobuf message.
     """
     try:
@@ -120,9 +121,12 @@ def read_key(request: bytes | memoryview, path: KeyPath) -> Key:
     if not path.text:
         return Key("0x" + raw.hex(), raw)
     try:
-        return Key(raw.decode(), raw)
+        text = raw.decode()
     except UnicodeDecodeError:
         raise CallError(Reason.BAD_KEY, f"the key (field {path}) is not UTF-8") from None
+    if "\0" in text:  # no text in PostgreSQL has one
+        raise CallError(Reason.BAD_KEY, f"the key (field {path}) has a NUL character")
+    return Key(text, raw)
 
 
 def canonical(text: str, kind: KeyKind) -> bytes:

@@ -1,8 +1,7 @@
 """When the shards of lost owners will be another's, as a seed has told it.
 
 For routers outside a seed: a call that cannot wait so long is answered at once. What was told is
-replaced with each update; a time that has passed says nothing, and neither does an owner that was
-lost just now.
+replaced with each update; a time that has passed says nothing.
 """
 
 from __future__ import annotations
@@ -47,8 +46,16 @@ class ToldOutlook:
         place = self._table.place(type, shard)
         if place is None or place.owner is None:
             return None
-        owner, now_ns = place.owner.incarnation, self._clock.now_ns()
-        left_ns = self._at_ns.get(owner, 0) - now_ns
-        if left_ns <= 0 or now_ns - self._since_ns[owner] < RESUME_NS:
-            return None
-        return left_ns / _NS
+        at_ns = self._at_ns.get(place.owner.incarnation, 0)
+        left_ns = at_ns - self._clock.now_ns()
+        return left_ns / _NS if left_ns > 0 else None
+
+    def back_within_s(self, type: str, shard: int) -> float:  # noqa: A002  the port's name
+        """Seconds in which its owner may be back by itself; 0: it is not expected any more."""
+        place = self._table.place(type, shard)
+        if place is None or place.owner is None:
+            return 0.0
+        since_ns = self._since_ns.get(place.owner.incarnation)
+        if since_ns is None:
+            return 0.0
+        return max(0, since_ns + RESUME_NS - self._clock.now_ns()) / _NS

@@ -50,6 +50,7 @@ class _Route:
     epoch: Epoch
     generation: Generation
     link: Link
+    durable: bool
 
 
 class Router:
@@ -202,6 +203,7 @@ class Router:
                 self._park(flight)
                 return
         call.epoch = route.epoch
+        flight.durable = route.durable
         call.generation = route.generation
         flight.id = next(self._ids)
         flight.sent = False
@@ -257,7 +259,7 @@ class Router:
         link = self._links.to(owner)
         if link is None or link.down:
             return None
-        route = _Route(place.epoch, place.generation, link)
+        route = _Route(place.epoch, place.generation, link, owner.durable)
         self._routes[key] = route
         return route
 

@@ -152,6 +152,13 @@ _LIST = (
         "how long the first outcome under a caller's idempotency key is remembered",
     ),
     Setting(
+        "SEEDBED_REPEAT_BYTES",
+        "67108864",
+        "bytes",
+        "worker",
+        "outcomes of one type's calls in memory; others are read from the journal when needed",
+    ),
+    Setting(
         "SEEDBED_MAX_MESSAGE_BYTES",
         "4194304",
         "bytes",

@@ -29,6 +29,11 @@ class Outlook(Protocol):
         """When the shard is expected to have an owner; None: not known."""
         ...
 
+    def back_within_s(self, type: str, shard: int) -> float:  # noqa: A002
+        """So long the one that it has may be back by itself, in spite of that; 0: it is not
+        expected any more."""
+        ...
+
 
 class Waits:
     """The waiting room and the clock of one router."""
@@ -71,11 +76,13 @@ class Waits:
         if call.deadline_ns is not None:
             left_ns = call.deadline_ns - self._now_ns()
             due_ns = call.deadline_ns - max(0, min(LEAD_NS, left_ns // 10))
-            if self._outlook is not None:
-                wait_s = self._outlook.available_in_s(call.type, call.shard)
-                if wait_s is not None and wait_s * _NS > left_ns:
+            wait_s = self._available_in_s(flight)
+            if self._outlook is not None and wait_s is not None and wait_s * _NS > left_ns:
+                back_s = self._outlook.back_within_s(call.type, call.shard)
+                if not back_s:
                     flight.waited(workers=self._has_workers(flight), retry_after_s=wait_s)
                     return
+                due_ns = min(due_ns, self._now_ns() + int(back_s * _NS))
         try:
             self._parking.enter(
                 call.type,
@@ -142,7 +149,8 @@ class Waits:
         self._timer = None
         now_ns = self._now_ns()
         for flight in self._parking.due(now_ns):
-            flight.waited(workers=self._has_workers(flight))
+            wait_s = self._available_in_s(flight)
+            flight.waited(workers=self._has_workers(flight), retry_after_s=wait_s)
         for flight in self._deadlines.due(now_ns):
             flight.tick = 0
             self._look_at(flight, now_ns)
@@ -166,6 +174,11 @@ class Waits:
             flight.link.drop(flight)
             flight.link = None
         flight.refuse(error)
+
+    def _available_in_s(self, flight: Flight) -> float | None:
+        if self._outlook is None:
+            return None
+        return self._outlook.available_in_s(flight.call.type, flight.call.shard)
 
     def _has_workers(self, flight: Flight) -> bool:
         return flight.call.type not in self.without_workers

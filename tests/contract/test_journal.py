@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -32,6 +32,7 @@ from seedbed_worker.journal.port import (
     Whose,
     WrongJournal,
 )
+from seedbed_worker.journal.postgres import PostgresJournal
 from seedbed_worker.journal.sqlite import SqliteJournal
 
 CLUSTER = "test"
@@ -42,12 +43,18 @@ Maker: TypeAlias = Callable[[], Journal]
 """Makes a journal over the one store of a test."""
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+POSTGRES = pytest.param("postgres", marks=pytest.mark.integration)
+
+
+@pytest.fixture(params=["memory", "sqlite", POSTGRES])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Maker:
     if request.param == "memory":
         memory = Memory()
         return lambda: MemoryJournal(memory)
-    return lambda: SqliteJournal(tmp_path / "journal.db")
+    if request.param == "sqlite":
+        return lambda: SqliteJournal(tmp_path / "journal.db")
+    dsn = request.getfixturevalue("journal_dsn")
+    return lambda: PostgresJournal(lambda: dsn)
 
 
 @asynccontextmanager
@@ -142,7 +149,9 @@ class Drawn:
         )
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+)
 DRAWN = st.builds(
     Drawn,
     key=st.sampled_from(["a", "A", "ä", "a ", "0x00", "\N{BANK}"]) | TEXTS,
@@ -386,17 +395,19 @@ async def test_a_number_is_used_once(journal: Journal) -> None:
     assert await log(journal, 0) == [record("a", 1), record("b", 1)]
 
 
-async def test_a_request_id_is_used_once_by_an_entity(journal: Journal) -> None:
+async def test_what_came_of_calls_is_found_by_their_ids(journal: Journal) -> None:
     own = await taken(journal, 0, 1)
-    assert await written(journal, 0, own, record("a", 1, request_id="x"), record("a", 2))
-    with pytest.raises(Clash):
-        await written(journal, 0, own, record("a", 3), record("a", 4, request_id="x"))
-    with pytest.raises(Clash):
-        await written(
-            journal, 0, own, record("b", 1, request_id="y"), record("b", 2, request_id="y")
-        )
-    assert len(await log(journal, 0)) == 2
-    assert await written(journal, 0, own, record("b", 1, request_id="x"), record("a", 3))
+    records = [
+        replace(record("a", seq, request_id=name), outcome=bytes([seq]), keep_until_ms=seq)
+        for seq, name in enumerate(("x", "", "y", "x"), start=1)
+    ]
+    assert await written(journal, 0, own, *records, record("b", 1, request_id="z"))
+    first, _, third, fourth = (one.kept() for one in records)
+    assert list(await journal.outcomes(TYPE, 0, "a", 10)) == [fourth, third, first]
+    assert list(await journal.outcomes(TYPE, 0, "a", 2)) == [fourth, third]
+    assert await journal.outcome(TYPE, 0, "a", "y") == third
+    assert await journal.outcome(TYPE, 0, "a", "x") == fourth, "the latest of a name"
+    assert await journal.outcome(TYPE, 0, "a", "z") is None
 
 
 @pytest.mark.parametrize("later", [1, 2], ids=["under the same epoch", "under a higher one"])

@@ -226,6 +226,15 @@ class EtcdCluster:
             await asyncio.to_thread(shutil.copytree, folder / member.name, member.data)
         await self.start()
 
+    async def lose(self) -> None:
+        """Kill all members, delete their data, start them empty."""
+        for member in self.members:
+            member.kill()
+        for member in self.members:
+            await member.gone()
+            await asyncio.to_thread(shutil.rmtree, member.data)
+        await self.start()
+
     async def start(self) -> None:
         """Start all members and wait for each."""
         for member in self.members:

@@ -651,6 +651,61 @@ class UnfreezeResponse(_message.Message):
 Global___UnfreezeResponse: _TypeAlias = UnfreezeResponse  # noqa: Y015
 
 @_typing.final
+class AdoptJournalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    JOURNAL_ID_FIELD_NUMBER: _builtins.int
+    TIMELINE_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    """The cluster's name, as the journal has it."""
+    journal_id: _builtins.str
+    timeline: _builtins.str
+    force: _builtins.bool
+    """Also if the cluster has another journal, and no worker uses that."""
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        journal_id: _builtins.str = ...,
+        timeline: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "force", b"force", "journal_id", b"journal_id", "timeline", b"timeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptJournalRequest: _TypeAlias = AdoptJournalRequest  # noqa: Y015
+
+@_typing.final
+class AdoptJournalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    CLUSTER_UID_FIELD_NUMBER: _builtins.int
+    JOURNAL_ID_FIELD_NUMBER: _builtins.int
+    cluster: _builtins.str
+    cluster_uid: _builtins.str
+    journal_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        cluster: _builtins.str = ...,
+        cluster_uid: _builtins.str = ...,
+        journal_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "cluster_uid", b"cluster_uid", "journal_id", b"journal_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptJournalResponse: _TypeAlias = AdoptJournalResponse  # noqa: Y015
+
+@_typing.final
 class WatchEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -89,6 +89,11 @@ class AdminStub(object):
                 request_serializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeRequest.SerializeToString,
                 response_deserializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeResponse.FromString,
                 _registered_method=True)
+        self.AdoptJournal = channel.unary_unary(
+                '/seedbed.v1.Admin/AdoptJournal',
+                request_serializer=seedbed_dot_v1_dot_admin__pb2.AdoptJournalRequest.SerializeToString,
+                response_deserializer=seedbed_dot_v1_dot_admin__pb2.AdoptJournalResponse.FromString,
+                _registered_method=True)
         self.WatchEvents = channel.unary_stream(
                 '/seedbed.v1.Admin/WatchEvents',
                 request_serializer=seedbed_dot_v1_dot_admin__pb2.WatchEventsRequest.SerializeToString,
@@ -172,6 +177,14 @@ class AdminServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdoptJournal(self, request, context):
+        """This journal is the cluster's: what `seedbed adopt` says before it binds the journal to the
+        cluster, after a loss of etcd.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchEvents(self, request, context):
         """What happens, as this seed sees it: first what it remembers, then each thing as it happens.
         """
@@ -236,6 +249,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.Unfreeze,
                     request_deserializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeRequest.FromString,
                     response_serializer=seedbed_dot_v1_dot_admin__pb2.UnfreezeResponse.SerializeToString,
+            ),
+            'AdoptJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdoptJournal,
+                    request_deserializer=seedbed_dot_v1_dot_admin__pb2.AdoptJournalRequest.FromString,
+                    response_serializer=seedbed_dot_v1_dot_admin__pb2.AdoptJournalResponse.SerializeToString,
             ),
             'WatchEvents': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchEvents,
@@ -540,6 +558,33 @@ class Admin(object):
             '/seedbed.v1.Admin/Unfreeze',
             seedbed_dot_v1_dot_admin__pb2.UnfreezeRequest.SerializeToString,
             seedbed_dot_v1_dot_admin__pb2.UnfreezeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdoptJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedbed.v1.Admin/AdoptJournal',
+            seedbed_dot_v1_dot_admin__pb2.AdoptJournalRequest.SerializeToString,
+            seedbed_dot_v1_dot_admin__pb2.AdoptJournalResponse.FromString,
             options,
             channel_credentials,
             insecure,

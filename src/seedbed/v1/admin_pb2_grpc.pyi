@@ -49,6 +49,10 @@ class AdminStub:
     Freeze: _grpc.UnaryUnaryMultiCallable[_admin_pb2.FreezeRequest, _admin_pb2.FreezeResponse]
     """No rebalancing until Unfreeze."""
     Unfreeze: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnfreezeRequest, _admin_pb2.UnfreezeResponse]
+    AdoptJournal: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AdoptJournalRequest, _admin_pb2.AdoptJournalResponse]
+    """This journal is the cluster's: what `seedbed adopt` says before it binds the journal to the
+    cluster, after a loss of etcd.
+    """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.Event]
     """What happens, as this seed sees it: first what it remembers, then each thing as it happens."""
 
@@ -73,6 +77,10 @@ class AdminAsyncStub(AdminStub):
     Freeze: _aio.UnaryUnaryMultiCallable[_admin_pb2.FreezeRequest, _admin_pb2.FreezeResponse]  # type: ignore[assignment]
     """No rebalancing until Unfreeze."""
     Unfreeze: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnfreezeRequest, _admin_pb2.UnfreezeResponse]  # type: ignore[assignment]
+    AdoptJournal: _aio.UnaryUnaryMultiCallable[_admin_pb2.AdoptJournalRequest, _admin_pb2.AdoptJournalResponse]  # type: ignore[assignment]
+    """This journal is the cluster's: what `seedbed adopt` says before it binds the journal to the
+    cluster, after a loss of etcd.
+    """
     WatchEvents: _aio.UnaryStreamMultiCallable[_admin_pb2.WatchEventsRequest, _admin_pb2.Event]  # type: ignore[assignment]
     """What happens, as this seed sees it: first what it remembers, then each thing as it happens."""
 
@@ -160,6 +168,16 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.UnfreezeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.UnfreezeResponse, _abc.Awaitable[_admin_pb2.UnfreezeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AdoptJournal(
+        self,
+        request: _admin_pb2.AdoptJournalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AdoptJournalResponse, _abc.Awaitable[_admin_pb2.AdoptJournalResponse]]:
+        """This journal is the cluster's: what `seedbed adopt` says before it binds the journal to the
+        cluster, after a loss of etcd.
+        """
 
     @_abc_1.abstractmethod
     def WatchEvents(

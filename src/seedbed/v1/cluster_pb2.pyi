@@ -104,6 +104,7 @@ class Hello(_message.Message):
     TYPES_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    JOURNAL_FIELD_NUMBER: _builtins.int
     protocol_min: _builtins.int
     protocol_max: _builtins.int
     cluster: _builtins.str
@@ -128,6 +129,10 @@ class Hello(_message.Message):
     def replace(self) -> Global___Replace:
         """Set when the process itself fenced an earlier incarnation of its own."""
 
+    @_builtins.property
+    def journal(self) -> Global___Journal:
+        """Set if any type is durable."""
+
     def __init__(
         self,
         *,
@@ -146,14 +151,43 @@ class Hello(_message.Message):
         types: _abc.Iterable[Global___TypeDeclaration] | None = ...,
         resume: Global___Resume | None = ...,
         replace: Global___Replace | None = ...,
+        journal: Global___Journal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["replace", b"replace", "resume", b"resume"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["journal", b"journal", "replace", b"replace", "resume", b"resume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_revision", b"app_revision", "app_version", b"app_version", "cluster", b"cluster", "host", b"host", "incarnation", b"incarnation", "node_id", b"node_id", "port", b"port", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "replace", b"replace", "resume", b"resume", "roles", b"roles", "stream_id", b"stream_id", "types", b"types", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_revision", b"app_revision", "app_version", b"app_version", "cluster", b"cluster", "host", b"host", "incarnation", b"incarnation", "journal", b"journal", "node_id", b"node_id", "port", b"port", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "replace", b"replace", "resume", b"resume", "roles", b"roles", "stream_id", b"stream_id", "types", b"types", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hello: _TypeAlias = Hello  # noqa: Y015
+
+@_typing.final
+class Journal(_message.Message):
+    """The journal that a worker's durable types are kept in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNAL_ID_FIELD_NUMBER: _builtins.int
+    TIMELINE_FIELD_NUMBER: _builtins.int
+    CLUSTER_UID_FIELD_NUMBER: _builtins.int
+    journal_id: _builtins.str
+    timeline: _builtins.str
+    cluster_uid: _builtins.str
+    """The cluster that it is bound to; empty: none yet."""
+    def __init__(
+        self,
+        *,
+        journal_id: _builtins.str = ...,
+        timeline: _builtins.str = ...,
+        cluster_uid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_uid", b"cluster_uid", "journal_id", b"journal_id", "timeline", b"timeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Journal: _TypeAlias = Journal  # noqa: Y015
 
 @_typing.final
 class Resume(_message.Message):
@@ -408,6 +442,26 @@ Global___SeedMessage: _TypeAlias = SeedMessage  # noqa: Y015
 class Welcome(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ShardCountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SEED_FIELD_NUMBER: _builtins.int
     LEASE_ID_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
@@ -416,6 +470,8 @@ class Welcome(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     SEEDS_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    CLUSTER_UID_FIELD_NUMBER: _builtins.int
+    SHARD_COUNTS_FIELD_NUMBER: _builtins.int
     seed: _builtins.str
     lease_id: _builtins.int
     secret: _builtins.bytes
@@ -424,10 +480,14 @@ class Welcome(_message.Message):
     """The seed's wall clock, ms since 1970."""
     protocol: _builtins.int
     max_message_bytes: _builtins.int
+    cluster_uid: _builtins.str
+    """Set if the worker has a journal, as are the shard counts of the types that it declared."""
     @_builtins.property
     def seeds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Advertised addresses of the seeds, host:port."""
 
+    @_builtins.property
+    def shard_counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     def __init__(
         self,
         *,
@@ -439,10 +499,12 @@ class Welcome(_message.Message):
         protocol: _builtins.int = ...,
         seeds: _abc.Iterable[_builtins.str] | None = ...,
         max_message_bytes: _builtins.int = ...,
+        cluster_uid: _builtins.str = ...,
+        shard_counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_id", b"lease_id", "max_message_bytes", b"max_message_bytes", "protocol", b"protocol", "secret", b"secret", "seed", b"seed", "seeds", b"seeds", "time_ms", b"time_ms", "ttl_ms", b"ttl_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_uid", b"cluster_uid", "lease_id", b"lease_id", "max_message_bytes", b"max_message_bytes", "protocol", b"protocol", "secret", b"secret", "seed", b"seed", "seeds", b"seeds", "shard_counts", b"shard_counts", "time_ms", b"time_ms", "ttl_ms", b"ttl_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -575,20 +575,28 @@ class ClusterInfo(_message.Message):
     CLUSTER_FIELD_NUMBER: _builtins.int
     UID_FIELD_NUMBER: _builtins.int
     FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
+    JOURNAL_ID_FIELD_NUMBER: _builtins.int
+    JOURNAL_TIMELINE_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     uid: _builtins.str
+    """Random; another one when etcd was lost and begins anew."""
     feature_level: _builtins.int
     """What every seed can read; only ever raised."""
+    journal_id: _builtins.str
+    """The one journal of its durable types; empty: none yet."""
+    journal_timeline: _builtins.str
     def __init__(
         self,
         *,
         cluster: _builtins.str = ...,
         uid: _builtins.str = ...,
         feature_level: _builtins.int = ...,
+        journal_id: _builtins.str = ...,
+        journal_timeline: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "feature_level", b"feature_level", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "feature_level", b"feature_level", "journal_id", b"journal_id", "journal_timeline", b"journal_timeline", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,10 +11,12 @@ from seedbed_worker.journal.sqlite import SqliteJournal
 from tests.integration.journal.holed import NO_FENCE, NO_WRITER, holed
 from tests.support.fence_stress import Plan, stress
 
+pytestmark = pytest.mark.integration
+
 TAKEOVERS = 1000
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 async def test_nothing_is_written_behind_a_takeovers_recovery(tmp_path: Path) -> None:
     verdict = await stress(Plan(partial(SqliteJournal, tmp_path / "journal.db"), TAKEOVERS))
     print(verdict)
@@ -25,7 +27,7 @@ async def test_nothing_is_written_behind_a_takeovers_recovery(tmp_path: Path) ->
         assert verdict.counts[happened] > 0
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("check", [NO_FENCE, NO_WRITER], ids=["no fence", "no writer"])
 async def test_a_hole_in_the_fence_is_found(tmp_path: Path, check: str) -> None:
     make = partial(holed, tmp_path / "journal.db", check)

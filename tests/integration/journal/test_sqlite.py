@@ -45,6 +45,7 @@ async def test_reads_wait_for_no_write(path: Path) -> None:
         await journal.append(group(fence, 1))
         with locked(path):
             append = tasks.create_task(journal.append(group(fence, 2)))
+            await asyncio.sleep(0)  # it has begun
             assert await journal.load(TYPE, 0, ["a"]) == {"a": History(1, True, b"1")}
             assert len(await journal.tail(TYPE, 0, 0, 9)) == 1
             assert not append.done()

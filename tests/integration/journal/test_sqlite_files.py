@@ -43,6 +43,19 @@ async def test_many_may_make_the_same_file_at_once(tmp_path: Path) -> None:
             await journal.close()
 
 
+async def test_a_new_file_that_another_sets_up_is_waited_for(path: Path) -> None:
+    journal = SqliteJournal(path)
+    async with asyncio.TaskGroup() as tasks:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            opening = tasks.create_task(journal.open("test"))
+            done, _ = await asyncio.wait([opening], timeout=0.2)
+            assert not done
+            other.execute("ROLLBACK")
+    assert opening.result().cluster == "test"
+    await journal.close()
+
+
 async def test_a_file_is_durable_at_each_commit(path: Path) -> None:
     def settings(connection: sqlite3.Connection) -> dict[str, object]:
         names = ("journal_mode", "synchronous", "wal_autocheckpoint")

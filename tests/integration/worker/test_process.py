@@ -257,25 +257,6 @@ async def test_bad_settings_are_one_line_and_exit_code_2(
             assert line.startswith(named)
 
 
-async def test_a_durable_class_is_one_warning_until_there_are_journals(tmp_path: Path) -> None:
-    (tmp_path / "durable_entity.py").write_text(
-        "from tests.support.census import Census\n"
-        "class Kept(Census, durable=True): ...\n"
-    )  # fmt: skip
-    warning = "states kept in memory only"
-    path = _with_path(tmp_path)
-    env = {"SEEDBED_ENTITIES": "durable_entity", "SEEDBED_JOURNAL": "sqlite:///./seedbed.db"}
-    async with (
-        fake_seeds(1) as [seed],
-        worker(seed, tmp_path, wait=True, PYTHONPATH=path, **env) as node,
-    ):
-        [line] = [line for line in node.log_text().splitlines() if warning in line]
-        assert json.loads(line)["entity_types"] == ["census"]
-    (tmp_path / "volatile").mkdir()
-    async with fake_seeds(1) as [seed], worker(seed, tmp_path / "volatile") as node:
-        assert warning not in node.log_text()
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -30,6 +30,14 @@ class Admin(admin_pb2_grpc.AdminServicer):
             cluster="default", coordinator="seed-1", types=[thermostat]
         )
 
+    def AdoptJournal(
+        self, request: admin_pb2.AdoptJournalRequest, context: grpc.ServicerContext
+    ) -> admin_pb2.AdoptJournalResponse:
+        self.asked.append(request)
+        return admin_pb2.AdoptJournalResponse(
+            cluster=request.cluster, cluster_uid="new", journal_id=request.journal_id
+        )
+
     def ListMembers(
         self, request: admin_pb2.ListMembersRequest, context: grpc.ServicerContext
     ) -> admin_pb2.ListMembersResponse:

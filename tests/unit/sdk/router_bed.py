@@ -126,9 +126,13 @@ class Later:
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
+        self.back_s = 0.0
 
     def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002
         return self.seconds
+
+    def back_within_s(self, type: str, shard: int) -> float:  # noqa: A002
+        return self.back_s
 
 
 @contextlib.asynccontextmanager

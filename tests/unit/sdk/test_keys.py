@@ -65,6 +65,8 @@ def parsed_key(path: KeyPath, request: bytes) -> Key | Reason | None:
     match value:
         case "" | b"":
             return Reason.BAD_KEY
+        case str() if "\0" in value:
+            return Reason.BAD_KEY
         case int() if value == 0 and not (path.presence and at.HasField("key")):
             return Reason.BAD_KEY
         case str() | bytes() if len(value if isinstance(value, bytes) else value.encode()) > 1024:
@@ -262,6 +264,7 @@ def test_a_key_may_have_1024_bytes_and_no_more() -> None:
 
 def test_a_key_that_is_not_utf_8_is_refused() -> None:
     assert refusal(b"\x0a\x01\xff", TEXT).reason is Reason.BAD_KEY
+    assert refusal(b"\x0a\x03a\x00b", TEXT).reason is Reason.BAD_KEY
 
 
 CUT_OFF = {

@@ -34,13 +34,15 @@ def outlook(clock: ManualClock) -> ToldOutlook:
 def test_an_owner_that_was_lost_just_now_may_resume(
     clock: ManualClock, outlook: ToldOutlook
 ) -> None:
+    assert outlook.back_within_s("thing", 0) == 0
     outlook.told(lost(4_000))
-    assert outlook.available_in_s("thing", 0) is None
+    assert outlook.available_in_s("thing", 0) == pytest.approx(4)
+    assert outlook.back_within_s("thing", 0) == pytest.approx(RESUME_S)
     clock.advance(RESUME_S - 0.01)
     outlook.told(lost(3_510))  # the same loss, told again
-    assert outlook.available_in_s("thing", 0) is None
+    assert outlook.back_within_s("thing", 0) == pytest.approx(0.01)
     clock.advance(0.01)
-    assert outlook.available_in_s("thing", 0) == pytest.approx(3.5)
+    assert outlook.back_within_s("thing", 0) == 0
 
 
 def test_one_that_came_back_and_was_lost_again_may_resume_again(
@@ -50,7 +52,7 @@ def test_one_that_came_back_and_was_lost_again_may_resume_again(
     clock.advance(1)
     outlook.told([])
     outlook.told(lost(4_000))
-    assert outlook.available_in_s("thing", 0) is None
+    assert outlook.back_within_s("thing", 0) == pytest.approx(RESUME_S)
 
 
 def test_a_time_that_has_passed_says_nothing(clock: ManualClock, outlook: ToldOutlook) -> None:

@@ -228,10 +228,11 @@ async def test_a_call_that_cannot_wait_for_a_lost_owner_is_answered_at_once() ->
     clock = ManualClock()
     async with session(update(generation=5, lost_ms=7_500), clock=clock) as it:
         await until("it is synced", it.synced.is_set, within=5)
+        clock.advance(0.5)  # it has not come back by itself
         outcome = await call(it, 2.0)
         assert isinstance(outcome, Failed)
-        assert (outcome.reason, outcome.retry_after_s) == (Reason.MOVING, 7.5)
-        clock.advance(6)  # near its end
+        assert (outcome.reason, outcome.retry_after_s) == (Reason.MOVING, 7.0)
+        clock.advance(5.5)  # near its end
         waiting = [call(it, 2.5)]
         await until("it waits", lambda: it.router.parked == 1, within=5)
         clock.advance(2)  # past it
@@ -249,16 +250,19 @@ async def test_a_call_that_may_be_in_time_waits(lost_ms: int) -> None:
         assert not waiting.done()
 
 
-async def test_calls_that_wait_are_answered_when_their_owner_is_told_to_be_lost() -> None:
-    seeds = Seeds(a=[[update(generation=5), None]])
-    async with session(seeds=seeds) as it:
+async def test_calls_that_wait_are_answered_when_their_owner_is_lost_and_not_back_soon() -> None:
+    seeds, clock = Seeds(a=[[update(generation=5), None]]), ManualClock()
+    async with session(seeds=seeds, clock=clock) as it:
         await until("it is synced", it.synced.is_set, within=5)
         waiting = call(it, 2.0)
         await until("it waits for a Link", lambda: it.router.parked == 1, within=5)
         seeds.scripts["a"].append([update(revision=2, generation=5, lost_ms=9_000)])
+        await until("that is told", lambda: it.router.table.revision == 2, within=5)
+        assert not waiting.done()
+        clock.advance(1)
         outcome = await waiting
         assert isinstance(outcome, Failed)
-        assert (outcome.reason, outcome.retry_after_s) == (Reason.MOVING, 9.0)
+        assert (outcome.reason, outcome.retry_after_s) == (Reason.MOVING, 8.0)
 
 
 async def test_an_owner_that_answers_again_is_lost_no_more() -> None:

@@ -241,6 +241,26 @@ async def test_a_wait_that_is_known_to_be_in_vain_is_answered_at_once() -> None:
         assert reason_of(outcome.details) is Reason.MOVING
 
 
+async def test_so_it_is_only_when_the_owner_is_not_expected_back_any_more() -> None:
+    outlook = Later(7.5)
+    async with bed(outlook=outlook) as it:
+        it.place("a")
+        it.silent("a")
+        outlook.back_s = 0.5
+        back, lost = it.start(), it.start()
+        await it.parked(2)
+        it.silent()
+        assert isinstance(await back, Replied)
+        assert isinstance(await lost, Replied)
+        it.silent("a")
+        lost = it.start()
+        await it.parked()
+        it.clock.advance(0.6)
+        outcome = await lost
+        assert isinstance(outcome, Failed)
+        assert (outcome.reason, outcome.retry_after_s) == (Reason.MOVING, 7.5)
+
+
 @pytest.mark.parametrize("seconds", [None, 2.0])
 async def test_a_wait_that_may_help_is_waited(seconds: float | None) -> None:
     async with bed(outlook=Later(seconds)) as it:

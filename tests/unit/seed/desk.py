@@ -27,6 +27,7 @@ from seedbed_seed.epoch_reports import EpochReports
 from seedbed_seed.events import EventLimits, Events
 from seedbed_seed.evidence import Budget
 from seedbed_seed.joining import Joining
+from seedbed_seed.journal_pin import JournalPin
 from seedbed_seed.leader_verbs import LeaderVerbs
 from seedbed_seed.lost_workers import LostWorkers
 from seedbed_seed.member_records import MemberRecords
@@ -118,6 +119,7 @@ class Desk:
             clock=clock,
             evidence=evidence != "off",
         )
+        self.pin = JournalPin(store, self.keys, ttl_s / 8)
         self.registration = self._registration(node, ttl_s, load_interval_ns)
         self.orders = OrderBook(store, self.keys, ttl_s / 8)
         self.admin = self._admin(node, network or SeedNetwork())
@@ -134,6 +136,7 @@ class Desk:
             joining=Joining(
                 records=self.records,
                 contracts=self.contracts,
+                pin=self.pin,
                 dialler=self.dialler,
                 ttl_s=ttl_s,
                 owners=self.view.owners,
@@ -165,6 +168,7 @@ class Desk:
                 leads=lambda: self.driver.leading,
                 order=self.driver.moves_ordered,
             ),
+            pin=self.pin,
             events=self.events,
         )
 

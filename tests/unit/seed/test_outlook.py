@@ -76,13 +76,15 @@ def test_calls_wait_for_an_owner_that_was_marked_silent_just_now() -> None:
     shard = c.owners().index("a.1")
     outlook = ShardOutlook(c.core, _ClockOf(c))
     marked = c.change(c.workers["a"], silent_age_ns=0)
-    assert outlook.available_in_s("t", shard) is None
+    assert outlook.available_in_s("t", shard) == TTL / 1e9
+    assert outlook.back_within_s("t", shard) == RESUME_NS / 1e9
     c.wait(RESUME_NS)
-    assert outlook.available_in_s("t", shard) == (TTL - RESUME_NS) / 1e9
+    assert outlook.back_within_s("t", shard) == 0
     c.change(marked, silent_age_ns=None, stream_id="resumed")
     assert outlook.available_in_s("t", shard) is None
+    c.change(marked)
     c.lose("a")
-    assert outlook.available_in_s("t", shard) == TTL / 1e9, "who is gone does not resume"
+    assert outlook.back_within_s("t", shard) == 0, "who is gone does not resume"
 
 
 def snapshot(seed: Desk) -> pb.RouteUpdate:

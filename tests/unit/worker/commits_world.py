@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 import grpc
@@ -11,6 +11,7 @@ from probe.v1 import probe_pb2 as pb
 
 from seedbed import Abort, ServicerContext
 from seedbed.errors import CallError, Reason
+from seedbed_worker.core.outcomes import Kept as Kept_
 from seedbed_worker.entity_store import Commit, MemoryStore, Ownership
 from seedbed_worker.journal.port import History, Kind, Record
 from tests.unit.worker.host_world import (
@@ -106,7 +107,7 @@ class Store(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loads = self.commits = 0
+        self.loads = self.commits = self.asked = 0
         self.gate = ""
         self._newest: Commit | None = None
         self.unreachable = 0
@@ -120,6 +121,16 @@ class Store(MemoryStore):
             await self._newest.ended()
         self._reach()
         return await super().load(type_, key, shard)
+
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept_]:
+        self.asked += 1
+        return await super().outcomes(type_, key, most, shard)
+
+    async def outcome(
+        self, type_: str, key: str, request_id: str, shard: Ownership
+    ) -> Kept_ | None:
+        self.asked += 1
+        return await super().outcome(type_, key, request_id, shard)
 
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         self.commits += 1

@@ -243,6 +243,7 @@ class World:
         self.metrics = NoMetrics()
         self.generation = 1
         self.seq = 1
+        self.calls = 0
         self.epochs_seen: list[tuple[str, int, int]] = []
 
     def call(
@@ -255,7 +256,10 @@ class World:
         how: str = "",
         after: int = -1,
         deadline_s: float | None = 3600.0,
+        request_id: str = "",
     ) -> EntityCall:
+        """A call under this id; empty: under one that no other call has."""
+        self.calls += 1
         request = pb.Request(id=key, amount=amount, gate=gate, how=how, after=after)
         return EntityCall(
             method=f"/probe.v1.Probe/{method}",
@@ -264,7 +268,7 @@ class World:
             shard=shard_of(key.encode(), SHARDS),
             request=request.SerializeToString(),
             deadline_ns=None if deadline_s is None else self.clock.now + int(deadline_s * SECOND),
-            request_id="id-1",
+            request_id=request_id or f"id-{self.calls}",
             caller="spiffe://x",
         )
 

@@ -76,7 +76,6 @@ async def world() -> AsyncGenerator[World]:
     seen: list[tuple[str, int, int]] = []
     store = JournalStore(
         journal,
-        shard_count=lambda type_: 8,
         new_writer=uuid4,
         lost=lost.append,
         epoch_seen=lambda *one: seen.append(one),
@@ -108,6 +107,26 @@ async def test_a_deleted_entity_is_fresh_and_keeps_its_seq() -> None:
         await w.store.commit("t", record("a", 1, b"one"), place).wait()
         await w.store.commit("t", record("a", 2, None), place).wait()
         assert await w.store.load("t", "a", place) == History(2, exists=False)
+
+
+async def test_records_that_clash_end_their_own_shard_only() -> None:
+    async with world() as w:
+        place, other = Place(1, 7), Place(2, 7)
+        for one in (place, other):
+            await w.store.load("t", "a", one)
+        await w.store.commit("t", record("a", 1, b"one"), place).wait()
+        w.journal.gate = asyncio.Event()
+        first = w.store.commit("t", record("b", 1, b""), place)
+        await until("it is being written", lambda: len(w.journal.groups) == 2, within=2)
+        twice = w.store.commit("t", record("a", 1, b"two"), place)
+        good = w.store.commit("t", record("a", 1, b"three"), other)
+        w.journal.gate.set()
+        for commit in (first, good):
+            await commit.wait()
+        with pytest.raises(CallError):
+            await twice.wait()
+        assert w.lost == [place]
+        assert await w.store.load("t", "a", Place(1, 7)) == History(1, exists=True, state=b"one")
 
 
 async def test_many_entities_share_a_commit() -> None:

@@ -64,7 +64,6 @@ async def world(keep: int | None = None) -> AsyncGenerator[World]:
     await journal.open("c")
     store = JournalStore(
         journal,
-        shard_count=lambda type_: 8,
         new_writer=uuid4,
         lost=lambda shard: None,
         epoch_seen=lambda type_, shard, epoch: None,

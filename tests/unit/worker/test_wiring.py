@@ -26,6 +26,7 @@ SETTINGS = {
     "SEEDBED_MAX_MESSAGE_BYTES": "1024",
     "SEEDBED_DEFAULT_DEADLINE_S": "18",
     "SEEDBED_REPEAT_WINDOW_S": "19",
+    "SEEDBED_REPEAT_BYTES": "20",
     "SEEDBED_PARKED_CALLS": "1",
 }
 
@@ -41,6 +42,8 @@ async def test_the_limits_of_the_host_are_those_of_the_settings() -> None:
         idle_timeout_s=16,
         handoff_timeout_s=17,
         max_message_bytes=1024,
+        repeat_window_s=19,
+        repeat_bytes=20,
     )
 
 

@@ -19,6 +19,7 @@ from seedbed.v1 import admin_pb2
 from seedbed_seed import listings
 from seedbed_seed.cluster_view import ClusterView
 from seedbed_seed.events import Events
+from seedbed_seed.journal_pin import JournalPin
 from seedbed_seed.leader_verbs import FORWARDED_KEY, LeaderVerbs
 from seedbed_seed.listings import TableOf
 from seedbed_seed.order_verbs import OrderVerbs
@@ -52,6 +53,7 @@ class Admin:
         table_of: TableOf,
         orders: OrderVerbs,
         leader: LeaderVerbs,
+        pin: JournalPin,
         events: Events,
     ) -> None:
         self._view = view
@@ -69,6 +71,7 @@ class Admin:
             "PinShards": Verb(pb.PinShardsRequest, orders.pin),
             "Freeze": Verb(pb.FreezeRequest, orders.freeze),
             "Unfreeze": Verb(pb.UnfreezeRequest, orders.unfreeze),
+            "AdoptJournal": Verb(pb.AdoptJournalRequest, pin.adopt),
             "MoveShards": Verb(pb.MoveShardsRequest, leader.move, of_leader=True),
             "Rebalance": Verb(pb.RebalanceRequest, leader.rebalance, of_leader=True),
         }

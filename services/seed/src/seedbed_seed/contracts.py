@@ -6,7 +6,7 @@ count, another key, another kind of call. Builds that lack methods, or have new 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from google.protobuf.message import DecodeError
@@ -56,8 +56,11 @@ class Contracts:
                 continue  # the view has logged it
         return tuple(known)
 
-    async def register(self, declared: Sequence[cluster_pb2.TypeDeclaration]) -> None:
-        """Store what a worker declares; raises `CallError(INCOMPATIBLE)` or a `StoreError`."""
+    async def register(self, declared: Sequence[cluster_pb2.TypeDeclaration]) -> Mapping[str, int]:
+        """Store what a worker declares; returns the shard count of each of its types.
+
+        Raises `CallError(INCOMPATIBLE)` or a `StoreError`.
+        """
         if len(declared) > MAX_TYPES:
             raise _refused(f"{len(declared)} entity types: at most {MAX_TYPES} are possible")
         contracts = [(self._parse(one), one.descriptors) for one in declared]
@@ -65,6 +68,7 @@ class Contracts:
         if twice := {name for name in names if names.count(name) > 1}:
             raise _refused(f"entity type {min(twice)} is declared twice")
         others = await self.read_all() if contracts else ()
+        counts: dict[str, int] = {}
         for contract, descriptors in contracts:
             for other in others:
                 if other.contract.service == contract.service and (
@@ -74,7 +78,8 @@ class Contracts:
                         f"service {contract.service} is entity type {other.contract.type} in this"
                         f" cluster, not {contract.type}: a service keeps its type"
                     )
-            await self._store_one(contract, descriptors)
+            counts[contract.type] = await self._store_one(contract, descriptors)
+        return counts
 
     def _parse(self, declared: cluster_pb2.TypeDeclaration) -> TypeContract:
         try:
@@ -96,7 +101,7 @@ class Contracts:
             raise _refused(f"type {contract.type}: {count} shards: use at most {MAX_SHARDS}")
         return replace(contract, shard_count=count)
 
-    async def _store_one(self, contract: TypeContract, descriptors: bytes) -> None:
+    async def _store_one(self, contract: TypeContract, descriptors: bytes) -> int:
         key = self._keys.contract(contract.type)
         for _ in range(ATTEMPTS):
             reading = await self._store.read(Get(key), timeout=self._timeout_s)
@@ -114,14 +119,14 @@ class Contracts:
                 guard = Modified(key, entry.mod_revision)
                 wanted = _merged(known, contract, descriptors)
                 if wanted == known.message:
-                    return
+                    return wanted.contract.shard_count
             try:
                 write = Put(key, wanted.SerializeToString())
                 outcome = await self._store.write(write, when=[guard], timeout=self._timeout_s)
             except WriteInDoubt:
                 continue  # the next read shows whether it is there; nothing is sent twice blindly
             if outcome.succeeded:
-                return
+                return wanted.contract.shard_count
         raise StoreError(f"contract {contract.type}: {ATTEMPTS} writes lost to others'")
 
     def _first(self, contract: TypeContract, descriptors: bytes) -> store_pb2.StoredContract:

@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from seedbed.errors import CallError, Reason
 from seedbed.routing import Owner
@@ -17,6 +18,7 @@ from seedbed.settings import NAME, NAME_RULE
 from seedbed.v1 import cluster_pb2, store_pb2
 from seedbed_seed.contracts import Contracts
 from seedbed_seed.evidence import Dialler, Identified, Silence, is_literal
+from seedbed_seed.journal_pin import JournalPin
 from seedbed_seed.member_records import Joined, MemberRecords
 from seedbed_seed.records import record_of, secret_hash
 from seedbed_seed.routes import PROTOCOL
@@ -49,6 +51,7 @@ class Joining:
         *,
         records: MemberRecords,
         contracts: Contracts,
+        pin: JournalPin,
         dialler: Dialler,
         ttl_s: int,
         owners: Callable[[], Iterable[Owner]],
@@ -59,6 +62,7 @@ class Joining:
         self._keys = records.keys
         self._step_s = records.step_s
         self._contracts = contracts
+        self._pin = pin
         self._dialler = dialler
         self._ttl_s = ttl_s
         self._owners = owners
@@ -67,10 +71,23 @@ class Joining:
     async def join(self, hello: cluster_pb2.Hello) -> Joined:
         """Admit the sender of this Hello."""
         check_hello(hello, self._keys.cluster)
-        await self._contracts.register(hello.types)
+        counts = await self._contracts.register(hello.types)
+        uid = await self._pin.admit(hello)
         if hello.HasField("resume"):
-            return await self._resume(hello)
-        return await self._enter(hello)
+            joined = await self._resume(hello)
+        else:
+            joined = await self._enter(hello)
+            if uid:
+                await self._admit_again(hello, joined)
+        return replace(joined, cluster_uid=uid, shard_counts=counts)
+
+    async def _admit_again(self, hello: cluster_pb2.Hello, joined: Joined) -> None:
+        """Its record was written after the pin was read: another may have been pinned meanwhile."""
+        try:
+            await self._pin.admit(hello)
+        except CallError:
+            await self._store.revoke(joined.lease, timeout=self._step_s)
+            raise
 
     async def _resume(self, hello: cluster_pb2.Hello) -> Joined:
         shown = secret_hash(hello.resume.secret)
@@ -244,6 +261,12 @@ def check_hello(hello: cluster_pb2.Hello, cluster: str) -> None:
             raise CallError(
                 Reason.INCOMPATIBLE, f"{field}: expected 1 to {ID_CHARACTERS} characters"
             )
+    journal = hello.journal
+    names = (journal.journal_id, journal.timeline)
+    if hello.HasField("journal") and not all(0 < len(name) <= ID_CHARACTERS for name in names):
+        raise CallError(
+            Reason.INCOMPATIBLE, f"journal and timeline: expected 1 to {ID_CHARACTERS} characters"
+        )
     if not hello.host or len(hello.host) > 255 or not 0 < hello.port < 65536:
         raise CallError(
             Reason.INCOMPATIBLE, f"address {hello.host[:80]!r}:{hello.port}: not one to dial"

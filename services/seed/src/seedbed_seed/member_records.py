@@ -7,8 +7,8 @@ record that has changed in a way that matters: each change looks at the record f
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from seedbed.errors import ProtocolError
 from seedbed.v1 import store_pb2
@@ -45,6 +45,10 @@ class Joined:
     ttl_ms: int
     secret: bytes
     resumed: bool
+    cluster_uid: str = ""
+    """For a worker with a journal."""
+    shard_counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Of its types."""
 
 
 Change = Callable[[store_pb2.MemberRecord], bool]

@@ -26,11 +26,15 @@ class ShardOutlook:
     def available_in_s(self, type: str, shard: int) -> float | None:  # noqa: A002  the port's name
         """Seconds from now; None if nobody knows."""
         now_ns = self._clock.now_ns()
-        marked_ns = self._coordinator.marked_ns(type, shard)
-        if marked_ns is not None and now_ns - marked_ns < RESUME_NS:
-            return None
         at_ns = self._coordinator.movable_at_ns(type, shard, now_ns)
         return None if at_ns is None else max(0.0, (at_ns - now_ns) / 1e9)
+
+    def back_within_s(self, type: str, shard: int) -> float:  # noqa: A002  the port's name
+        """Seconds in which a silent owner may be back by itself; 0: it is not expected any more."""
+        marked_ns = self._coordinator.marked_ns(type, shard)
+        if marked_ns is None:
+            return 0.0
+        return max(0, marked_ns + RESUME_NS - self._clock.now_ns()) / 1e9
 
 
 def lost_owners(

@@ -47,6 +47,10 @@ class Keys:
         return f"{self.prefix}orders"
 
     @property
+    def info(self) -> str:
+        return f"{self.prefix}info"
+
+    @property
     def election(self) -> str:
         return f"{self.prefix}election/"
 

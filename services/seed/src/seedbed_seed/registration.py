@@ -204,6 +204,8 @@ class Registration:
                 protocol=PROTOCOL,
                 seeds=self._view.seed_addresses(),
                 max_message_bytes=settings.max_message_bytes,
+                cluster_uid=joined.cluster_uid,
+                shard_counts=joined.shard_counts if joined.cluster_uid else None,
             ),
         )
         return joined

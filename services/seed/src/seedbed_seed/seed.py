@@ -38,6 +38,7 @@ from seedbed_seed.gateway import Gateway
 from seedbed_seed.gauges import set_gauges
 from seedbed_seed.health import SeedHealth
 from seedbed_seed.joining import Joining
+from seedbed_seed.journal_pin import JournalPin
 from seedbed_seed.leader_verbs import LeaderVerbs
 from seedbed_seed.leaving import leave
 from seedbed_seed.lost_workers import LostWorkers
@@ -140,6 +141,7 @@ class Seed:
             lead=self.driver.epoch_reported,
             timeout_s=step_s,
         )
+        self.pin = JournalPin(store, keys, step_s)
         self.admin = self._admin(OrderBook(store, keys, step_s))
         self.registration = self._registration(MemberRecords(store, keys, step_s), contracts)
         self.server = self.transport.server(
@@ -191,6 +193,7 @@ class Seed:
             joining=Joining(
                 records=records,
                 contracts=contracts,
+                pin=self.pin,
                 dialler=dialler,
                 ttl_s=config.lease_ttl_s,
                 owners=view.owners,
@@ -232,6 +235,7 @@ class Seed:
                 leads=lambda: self.driver.leading,
                 order=self.driver.moves_ordered,
             ),
+            pin=self.pin,
             events=self.events,
         )
 

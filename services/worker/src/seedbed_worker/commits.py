@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+from seedbed.calls import Failed, Replied
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError
 from seedbed.service.logs import personal
@@ -62,9 +63,10 @@ class Commits:
             found = await self._store.load(self._type, entity.seedbed_key, shard)
         self._set(entity, found)
 
-    def keep(self, job: Job) -> None:
+    def keep(self, job: Job, answer: Replied | Failed | None = None) -> None:
         """The job's turn succeeded: its changes take effect, all of them, or this raises. They are
-        stored when the commit that is then `under_way` has ended.
+        stored when the commit that is then `under_way` has ended, with the call's answer if this is
+        its last turn.
 
         One that was stopped meanwhile (its caller has been told) has not succeeded.
         """
@@ -83,7 +85,7 @@ class Commits:
         snapshot: Snapshot | None = None
         if self._store is not None:
             written = self._contents.write(entity, change, seq)
-            record = self._record(entity, written, seq, job)
+            record = self._record(entity, written, seq, job, answer)
             if written.snapshot:
                 snapshot = Snapshot(record.key, seq, written.snapshot, record.time_ms)
             try:
@@ -150,13 +152,21 @@ class Commits:
         if commit.error is None and self._store is not None:
             self._store.snapshot(self._type, snapshot, shard)
 
-    def _record(self, entity: AnyEntity, written: Written, seq: int, job: Job) -> Record:
+    def _record(
+        self,
+        entity: AnyEntity,
+        written: Written,
+        seq: int,
+        job: Job,
+        answer: Replied | Failed | None,
+    ) -> Record:
+        key, kind, data = entity.seedbed_key, written.kind, written.data
+        repeats = job.home.repeats
+        if repeats is None or answer is None or not job.call.request_id:
+            return Record(key, seq, kind, data, job.home.rt.clock.wall_ms())
+        kept = repeats.outcome(job, answer)
         return Record(
-            key=entity.seedbed_key,
-            seq=seq,
-            kind=written.kind,
-            data=written.data,
-            time_ms=job.home.rt.clock.wall_ms(),
+            key, seq, kind, data, kept.time_ms, kept.request_id, kept.data, kept.keep_until_ms
         )
 
     def _set(self, entity: AnyEntity, found: History | None) -> None:

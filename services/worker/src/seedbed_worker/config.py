@@ -38,6 +38,7 @@ class WorkerConfig:
     drain_timeout_s: float
     default_deadline_s: float
     repeat_window_s: float
+    repeat_bytes: int
     max_message_bytes: int
     mailbox_calls: int
     type_calls: int
@@ -89,6 +90,7 @@ class WorkerConfig:
             drain_timeout_s=reader.seconds("SEEDBED_DRAIN_TIMEOUT_S", maximum=20.0),
             default_deadline_s=reader.seconds("SEEDBED_DEFAULT_DEADLINE_S", minimum=0.001),
             repeat_window_s=reader.seconds("SEEDBED_REPEAT_WINDOW_S", minimum=1.0),
+            repeat_bytes=reader.integer("SEEDBED_REPEAT_BYTES", minimum=0),
             max_message_bytes=max_message_bytes(reader),
             mailbox_calls=reader.integer("SEEDBED_MAILBOX_CALLS", minimum=1),
             type_calls=reader.integer("SEEDBED_TYPE_CALLS", minimum=1),
@@ -99,7 +101,7 @@ class WorkerConfig:
             max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),
             loop_stall_limit_s=reader.seconds("SEEDBED_LOOP_STALL_LIMIT_S", minimum=1.0),
             loop_warn_s=reader.seconds("SEEDBED_LOOP_WARN_S", minimum=0.01),
-            journal=_journal(reader),
+            journal=journal_address(reader),
             journal_keep=_journal_keep(reader),
             journal_require_sync=reader.boolean("SEEDBED_JOURNAL_REQUIRE_SYNC"),
             trust_xfcc=reader.boolean("SEEDBED_TRUST_XFCC"),
@@ -125,7 +127,8 @@ def _app_revision(reader: Reader) -> str:
     return text
 
 
-def _journal(reader: Reader) -> Secret:
+def journal_address(reader: Reader) -> Secret:
+    """SEEDBED_JOURNAL, in one of its forms. Raises `SettingsError`."""
     secret = reader.secret("SEEDBED_JOURNAL")
     text = secret.read()
     good = text == "none" or text.startswith(("postgresql://", "postgres://"))

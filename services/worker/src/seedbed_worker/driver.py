@@ -23,6 +23,7 @@ from seedbed.service.management import Management
 from seedbed.service.metrics import Metrics
 from seedbed.settings import bad_setting
 from seedbed.tracing import Tracer
+from seedbed_worker.binding import Welcomed
 from seedbed_worker.config import WorkerConfig
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
@@ -73,14 +74,13 @@ class Worker:
         self.durability = durability(
             config.journal,
             self.hosted,
-            cluster=config.cluster,
-            region=self.region,
+            require_sync=config.journal_require_sync,
             lost=self._taken,
             epoch_seen=self._epoch_seen,
             keep=config.journal_keep,
         )
         if self.durability is not None:
-            self.health.journal = self.durability.why_not
+            self.health.journal = self.durability.binding.why_not
         self.host = Host(
             hosted=self.hosted,
             region=self.region,
@@ -146,17 +146,26 @@ class Worker:
         """Register, once the journal is there; not at all if this worker has refused itself."""
         if self.health.refusal:
             return
-        if self.durability is not None:
-            try:
-                await self.durability.accept()
-            except WrongJournal as error:
-                self._refuse(Reason.WRONG_JOURNAL, error)
-                return
-            self._committing = tasks.create_task(self.durability.run(), name="journal")
-        self.session = self._register(port)
-        tasks.create_task(self.session.run(), name="session")
+        durability = self.durability
+        try:
+            if durability is not None:
+                await durability.binding.open(self.config.cluster)
+                self._committing = tasks.create_task(durability.run(), name="journal")
+            self.session = session = self._register(port)
+            tasks.create_task(session.run(), name="session")
+            if durability is not None:
+                await durability.binding.keep(session.bound)
+        except WrongJournal as error:
+            self._refuse(Reason.WRONG_JOURNAL, error)
+            if self.session is not None:
+                await self.session.leave(FAREWELL_S)
 
     # What the session tells.
+
+    def welcomed(self, welcomed: Welcomed) -> None:
+        """Bind the journal to the cluster."""
+        if self.durability is not None:
+            self.durability.binding.welcomed(welcomed)
 
     def up(self, lease: Lease) -> None:
         """Serve under this lease."""
@@ -178,7 +187,9 @@ class Worker:
         self.health.refresh()
 
     def refused(self, reason: str, message: str) -> None:
-        """Readiness has the text; nothing else to do but wait."""
+        """Readiness has the text; nothing else to do but wait, and see whose the journal is."""
+        if self.durability is not None and reason == Reason.WRONG_JOURNAL.value:
+            self.durability.binding.look_again()
         self.health.refresh()
 
     # Start.
@@ -209,6 +220,7 @@ class Worker:
             loop_stall_limit_ns=int(config.loop_stall_limit_s * 1e9),
             tls=config.tls,
             authority=config.authority,
+            whose=self.durability.binding.whose if self.durability is not None else None,
         )
         self.health.follow(
             lease=lambda: session.lease,
@@ -298,6 +310,8 @@ def _limits(config: WorkerConfig) -> HostLimits:
         idle_timeout_s=config.idle_timeout_s,
         handoff_timeout_s=config.handoff_timeout_s,
         max_message_bytes=config.max_message_bytes,
+        repeat_window_s=config.repeat_window_s,
+        repeat_bytes=config.repeat_bytes,
     )
 
 

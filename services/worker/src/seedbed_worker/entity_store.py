@@ -8,10 +8,12 @@ so who began it reads again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Protocol
 
 from seedbed.errors import CallError, Reason
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import History, Kind, Record, Snapshot
 
@@ -73,6 +75,15 @@ class EntityStore(Protocol):
         """What was committed, after all commits of it that are under way; None: nothing ever."""
         ...
 
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
+        """What came of the latest calls of an entity that is loaded, so many at most, the newest
+        first."""
+        ...
+
+    async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
+        """What came of the call of this id; None: nothing was recorded."""
+        ...
+
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         """Begin to keep it, after all commits of its shard that are under way. If one of these
         fails, so does it."""
@@ -102,6 +113,16 @@ class MemoryStore:
             ((one.seq, one.kind, one.data) for one in reversed(records)),
             (snapshot.seq, snapshot.data) if snapshot is not None else None,
         )
+
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
+        self._fence(type_, shard)
+        records = reversed(self._records.get((type_, key), []))
+        return list(islice((one.kept() for one in records if one.request_id), most))
+
+    async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
+        self._fence(type_, shard)
+        records = reversed(self._records.get((type_, key), []))
+        return next((one.kept() for one in records if one.request_id == request_id), None)
 
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         self._fence(type_, shard)

@@ -17,6 +17,7 @@ from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
 from seedbed_worker.lines import Lines
+from seedbed_worker.repeats import Repeats
 from seedbed_worker.runtime import Runtime
 from seedbed_worker.streams import StreamCall
 from seedbed_worker.visits import Visit
@@ -37,6 +38,8 @@ class Home(Lines):
         readmit: Callable[[Job], None],
     ) -> None:
         super().__init__(rt, hosted, store)
+        if hosted.durable:
+            self.repeats = Repeats(self, store)
         self.shards: dict[int, Shard] = {}
         self._make_room = make_room
         self._readmit = readmit
@@ -207,6 +210,8 @@ class Home(Lines):
 
     def _remove(self, key: str) -> None:
         entity = self.entities.pop(key, None)
+        if self.repeats is not None:
+            self.repeats.forget(key)
         if entity is not None:
             self.rt.live -= 1
             shard = entity.seedbed_shard

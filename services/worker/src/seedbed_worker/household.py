@@ -13,6 +13,7 @@ from seedbed_worker.runtime import CallCounter, Runtime
 
 if TYPE_CHECKING:
     from seedbed_worker.jobs import Job  # a job has a household
+    from seedbed_worker.repeats import Repeats  # it repeats jobs
 
 
 class Household(Protocol):
@@ -26,6 +27,11 @@ class Household(Protocol):
 
     @property
     def commits(self) -> Commits: ...
+
+    @property
+    def repeats(self) -> Repeats | None:
+        """None for a volatile class, which remembers nothing."""
+        ...
 
     @property
     def counters(self) -> Mapping[str, CallCounter]:

@@ -19,6 +19,7 @@ from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
 from seedbed_worker.refusals import check_shard, full, wrong_shard
+from seedbed_worker.repeats import Repeats
 from seedbed_worker.runtime import CallCounter, Runtime
 
 
@@ -29,6 +30,7 @@ class Lines:
         self.rt = rt
         self.hosted = hosted
         self.commits = Commits(hosted, store, self.drop)
+        self.repeats: Repeats | None = None
         self.entities: dict[str, AnyEntity] = {}
         self.cells: dict[str, Cell] = {}
         self.calls: set[Job] = set()
@@ -74,14 +76,18 @@ class Lines:
             if size >= limits.mailbox_calls:
                 entity_of = f"this {call.type} entity"
                 raise full(entity_of, "SEEDBED_MAILBOX_CALLS", limits.mailbox_calls)
+        repeats = self.repeats
         jobs.add(job)
         if streaming:
             rt.streams += 1
         else:
             rt.calls += 1
         shard.calls += 1
-        job.cell = cell
         job.shard = shard
+        if repeats is not None and job.method.exclusive and call.request_id and repeats.joins(job):
+            job.suspended()
+            return False
+        job.cell = cell
         if self.enter(cell, job):
             return True
         job.suspended()
@@ -178,6 +184,8 @@ class Lines:
     def forget(self, job: Job) -> None:
         """Nothing of the job is left."""
         rt = self.rt
+        if self.repeats is not None and job.call.request_id:
+            self.repeats.left(job)
         if job.expiry is not None:
             rt.timers.discard(job.expiry, job)
             job.expiry = None

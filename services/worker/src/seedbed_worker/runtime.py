@@ -39,6 +39,10 @@ class HostLimits:
     """SEEDBED_MAX_MESSAGE_BYTES: of a reply or an item."""
     onward_calls: int = 256
     """SEEDBED_ONWARD_CALLS: calls to other entities under way for one turn; others of it wait."""
+    repeat_window_s: float = 3600.0
+    """SEEDBED_REPEAT_WINDOW_S: so long the outcome under a caller's own name of a call is kept."""
+    repeat_bytes: int = 64 * 1024 * 1024
+    """SEEDBED_REPEAT_BYTES: outcomes of one type's calls in memory; others are read again."""
     stream_stall_s: float = 30.0
     """A stream's reader that takes nothing for so long is ended."""
 

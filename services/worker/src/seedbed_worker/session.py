@@ -18,14 +18,16 @@ from functools import partial
 from typing import Protocol, assert_never
 
 from seedbed.clock import Clock
-from seedbed.ids import Epoch
+from seedbed.ids import Epoch, Incarnation
 from seedbed.tls import TlsFiles
+from seedbed_worker.binding import Welcomed
 from seedbed_worker.core import session_events as ev
 from seedbed_worker.core import session_messages as msg
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
 from seedbed_worker.core.seeds import SeedBook
 from seedbed_worker.core.session import SessionCore
+from seedbed_worker.journal.port import Whose
 from seedbed_worker.session_stream import SeedStream
 from seedbed_worker.session_wire import Identity, LoadSummary, hello, to_seed
 
@@ -44,6 +46,10 @@ SAY_AGAIN_NS = 10_000_000_000
 
 class SessionEvents(Protocol):
     """What the session tells the loop; called in the loop, in order."""
+
+    def welcomed(self, welcomed: Welcomed) -> None:
+        """A seed has let this incarnation in: bind the journal, then call `Session.bound`."""
+        ...
 
     def up(self, lease: Lease) -> None:
         """This incarnation is a member and serves under this lease."""
@@ -82,7 +88,9 @@ class Session:
         loop_stall_limit_ns: int,
         tls: TlsFiles | None = None,
         authority: str = "",
+        whose: Callable[[], Whose] | None = None,
     ) -> None:
+        """`whose` is asked about the worker's journal, if it has one, on the session's thread."""
         self._identity = identity
         self._clock = clock
         self._events = events
@@ -91,11 +99,13 @@ class Session:
         self._loop_stall_limit_ns = loop_stall_limit_ns
         self._tls = tls
         self._authority = authority
+        self._whose = whose
         self._core = SessionCore(
             seeds=SeedBook(seeds, random.random),
             region=region,
             chance=random.random,
             new_id=lambda: uuid.uuid4().hex,
+            binds=whose is not None,
         )
         self._loop = asyncio.get_running_loop()
         self._left: asyncio.Future[bool] = self._loop.create_future()
@@ -136,6 +146,10 @@ class Session:
     def drain(self) -> None:
         """Tell the seed to give this worker nothing more, and others what it has."""
         self._inbox.put(ev.DrainOrdered())
+
+    def bound(self, incarnation: Incarnation) -> None:
+        """The journal has taken the cluster that welcomed this incarnation."""
+        self._inbox.put(ev.Bound(incarnation))
 
     def releases_changed(self) -> None:
         """The region has released shards: tell the seed."""
@@ -196,10 +210,11 @@ class Session:
         for command in commands:
             match command:
                 case ev.Open(number, address, message):
+                    whose = self._whose() if self._whose is not None else None
                     self._streams[number] = SeedStream(
                         number,
                         address,
-                        hello(self._identity, message),
+                        hello(self._identity, message, whose),
                         post=self._inbox.put,
                         clock=self._clock,
                         tls=self._tls,
@@ -217,7 +232,8 @@ class Session:
 
     def _tell(
         self,
-        news: ev.TellUp
+        news: ev.TellWelcomed
+        | ev.TellUp
         | ev.TellMayBeGiven
         | ev.TellTables
         | ev.TellFenced
@@ -228,6 +244,9 @@ class Session:
         | ev.TellLeft,
     ) -> None:
         match news:
+            case ev.TellWelcomed(incarnation, cluster_uid, shard_counts):
+                welcomed = Welcomed(incarnation, cluster_uid, shard_counts)
+                self._in_loop(lambda: self._events.welcomed(welcomed))
             case ev.TellUp():
                 self._tell_up(news)
             case ev.TellMayBeGiven():
@@ -280,12 +299,11 @@ class Session:
 
     def _tell_refused(self, news: ev.TellRefused) -> None:
         refusal = f"{news.reason}: {news.message}"
-        if refusal == self._refusal:
-            return
-        log.error(
-            "worker refused",
-            extra={"seed": news.address, "reason": news.reason, "refusal": news.message},
-        )
+        if refusal != self._refusal:
+            log.error(
+                "worker refused",
+                extra={"seed": news.address, "reason": news.reason, "refusal": news.message},
+            )
         self.problem = self._refusal = refusal
         self._in_loop(lambda: self._events.refused(news.reason, news.message))
 

@@ -15,6 +15,7 @@ from seedbed.routing import Release
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_messages as msg
+from seedbed_worker.journal.port import Whose
 
 REGISTER = "/seedbed.v1.Cluster/Register"
 
@@ -75,8 +76,8 @@ class LoadSummary:
     """Its busiest shards, the busiest first."""
 
 
-def hello(identity: Identity, message: msg.Hello) -> bytes:
-    """A Hello of this worker."""
+def hello(identity: Identity, message: msg.Hello, whose: Whose | None = None) -> bytes:
+    """A Hello of this worker; `whose` is its journal, if it has one."""
     wire = pb.Hello(
         protocol_min=PROTOCOL_MIN,
         protocol_max=PROTOCOL_MAX,
@@ -101,6 +102,14 @@ def hello(identity: Identity, message: msg.Hello) -> bytes:
             for declared in identity.types
         ],
     )
+    if whose is not None:
+        wire.journal.CopyFrom(
+            pb.Journal(
+                journal_id=whose.journal_id,
+                timeline=whose.timeline,
+                cluster_uid=whose.cluster_uid,
+            )
+        )
     if (hold := message.resume) is not None:
         wire.resume.CopyFrom(pb.Resume(lease_id=hold.lease_id, secret=hold.secret))
     if (hold := message.replace) is not None:
@@ -186,6 +195,8 @@ def _welcome(welcome: pb.Welcome, wall_ms: int) -> msg.Welcome:
         welcome.ttl_ms * _NS_PER_MS,
         tuple(welcome.seeds),
         _skew(welcome.time_ms, wall_ms),
+        welcome.cluster_uid,
+        dict(welcome.shard_counts),
     )
 
 

@@ -52,13 +52,18 @@ class UnaryCall(Visit):
                     if entity is None:
                         entity = await home.activate(self, self.cell)
                     self.entity = entity
-                    self.context = context = EntityContext(self.call, home.rt.clock)
-                    self.began = self.open = True
-                    reply = await method.unary(entity, request, context)
-                    self.open = False
-                    answer = self._answer(reply, context)
-                    if self.change is not None or self.ended:
-                        home.commits.keep(self)
+                    if home.repeats is not None and method.exclusive and self.call.request_id:
+                        is_known, answer = home.repeats.look(self)
+                        if not is_known:
+                            answer = await home.repeats.ask(self)
+                    if answer is None:
+                        self.context = context = EntityContext(self.call, home.rt.clock)
+                        self.began = self.open = True
+                        reply = await method.unary(entity, request, context)
+                        self.open = False
+                        answer = self._answer(reply, context)
+                        if self.change is not None or self.ended:
+                            home.commits.keep(self, answer)
         except BaseException as error:
             self.open = False
             answer = self.failure(error)

@@ -9,6 +9,9 @@ valid the worker resumes it at another seed, by its id and secret.
 
 Which streams are open, and which seed is tried next, is for `SeedStreams` to know.
 
+A worker with a journal sends no heartbeat before the journal has taken the cluster that welcomed it
+(`Bound`): until then its record is not UP, and nobody gives it shards.
+
 Two orders matter. Tables are observed in the order in which the seed sent them, so before the ack
 that follows them. And an incarnation is replaced only after the loop has dropped what it served.
 """
@@ -50,7 +53,10 @@ class Phase(Enum):
 
 
 class SessionCore:
-    """Events in, commands out. `chance` gives numbers in [0, 1), `new_id` unguessable ids."""
+    """Events in, commands out. `chance` gives numbers in [0, 1), `new_id` unguessable ids.
+
+    `binds`: the worker has a journal.
+    """
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class SessionCore:
         region: Region,
         chance: Callable[[], float],
         new_id: Callable[[], str],
+        binds: bool = False,
     ) -> None:
         self.region = region
         self.lease: Lease | None = None
@@ -70,6 +77,8 @@ class SessionCore:
         """The seeds' wall clock less ours, as the last message showed it."""
         self._chance = chance
         self._new_id = new_id
+        self._binds = binds
+        self._bound = not binds
         self._incarnation = Incarnation("")
         self._replace: msg.Hold | None = None
         self._expires_ns = 0
@@ -119,7 +128,7 @@ class SessionCore:
         if self.phase is Phase.LEAVING:
             times.append(self._leave_by_ns)
         holding = self.phase is Phase.HOLDING
-        if (stream := self._streams.current) is not None and holding and not self._stalled:
+        if (stream := self._streams.current) is not None and holding and self._may_beat:
             times.append(stream.next_beat_ns)
         if (at_ns := self._streams.wake_at_ns(holding=holding)) is not None:
             times.append(at_ns)
@@ -146,6 +155,9 @@ class SessionCore:
             case ev.Dropped(incarnation):
                 if self.phase is Phase.FENCED and incarnation == self._incarnation:
                     self._rejoin(now)
+            case ev.Bound(incarnation):
+                if incarnation == self._incarnation:
+                    self._bound = True
             case ev.StallChanged(stalled):
                 self._stalled = stalled
             case ev.EpochMet(type_, shard, epoch):
@@ -163,6 +175,9 @@ class SessionCore:
 
     def _candidate_said(self, stream: Stream, message: msg.FromSeed, now: int) -> None:
         match message:
+            case msg.Welcome(cluster_uid="") if self._binds:
+                why = "the seed names no cluster uid: upgrade the seeds before the workers"
+                self._streams.candidate_failed(why, now)
             case msg.Welcome():
                 self._welcomed(stream, message, now)
             case msg.Refused(reason, text, retry_after_ns):
@@ -194,6 +209,9 @@ class SessionCore:
             self._expires_ns = now + welcome.ttl_ns
             self._replace = None
             self.phase = Phase.HOLDING
+            if self._binds:
+                uid, counts = welcome.cluster_uid, welcome.shard_counts
+                self._out.append(ev.TellWelcomed(self._incarnation, uid, counts))
         if self.phase is Phase.LEAVING:
             self._streams.send(msg.Goodbye())
         elif self._draining:
@@ -308,9 +326,13 @@ class SessionCore:
         if self.phase is Phase.HOLDING and now >= self._expires_ns:
             self._over("not renewed in time", now)
 
+    @property
+    def _may_beat(self) -> bool:
+        return self._bound and not self._stalled
+
     def _beat(self, now: int) -> None:
         stream, lease = self._streams.current, self.lease
-        if stream is None or lease is None or self.phase is not Phase.HOLDING or self._stalled:
+        if stream is None or lease is None or self.phase is not Phase.HOLDING or not self._may_beat:
             return
         if now >= stream.next_beat_ns:
             self._seq += 1
@@ -325,6 +347,7 @@ class SessionCore:
             self._incarnation = Incarnation(self._new_id())
             self.region.begin(self._incarnation)
             self._tables_seen = self.may_be_given = False
+            self._bound = not self._binds
         return msg.Hello(self._incarnation, self._new_id(), self._streams.hold, self._replace)
 
     # Ends.

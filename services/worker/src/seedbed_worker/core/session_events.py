@@ -5,6 +5,7 @@ Times are nanoseconds; a `stream` is the number that the core gave a Register st
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -33,6 +34,13 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """The loop has stopped all turns of this fenced incarnation and forgotten its entities."""
+
+    incarnation: Incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The journal has taken the cluster that welcomed this incarnation."""
 
     incarnation: Incarnation
 
@@ -71,7 +79,15 @@ class LeaveOrdered:
 
 
 Event: TypeAlias = (
-    Said | Ended | Dropped | StallChanged | EpochMet | ReleasesChanged | DrainOrdered | LeaveOrdered
+    Said
+    | Ended
+    | Dropped
+    | Bound
+    | StallChanged
+    | EpochMet
+    | ReleasesChanged
+    | DrainOrdered
+    | LeaveOrdered
 )
 
 # Commands.
@@ -100,6 +116,15 @@ class Close:
 
     stream: int
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellWelcomed:
+    """A seed has let this incarnation in: bind the journal, and answer with `Bound`."""
+
+    incarnation: Incarnation
+    cluster_uid: str
+    shard_counts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +197,7 @@ Command: TypeAlias = (
     Open
     | Send
     | Close
+    | TellWelcomed
     | TellUp
     | TellMayBeGiven
     | TellTables

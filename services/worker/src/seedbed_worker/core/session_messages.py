@@ -5,7 +5,8 @@ Times are nanoseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from seedbed.ids import Epoch, Incarnation
@@ -24,6 +25,9 @@ class Welcome:
     ttl_ns: int
     seeds: tuple[str, ...] = ()
     skew_ms: int = 0
+    cluster_uid: str = ""
+    """For a worker with a journal, as are the shard counts of its types."""
+    shard_counts: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)

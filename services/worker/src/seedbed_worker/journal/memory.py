@@ -6,7 +6,9 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
@@ -34,8 +36,8 @@ class _Shard:
         default_factory=lambda: defaultdict[str, list[Record]](list)
     )
     """Of each entity, by their numbers."""
-    taken: set[tuple[str, int | str]] = field(default_factory=set[tuple[str, int | str]])
-    """Keys with each number and each request id that is there."""
+    taken: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    """Keys with each number that is there."""
     snapshots: dict[str, Snapshot] = field(default_factory=dict[str, Snapshot])
     last_off: int = 0
 
@@ -43,7 +45,7 @@ class _Shard:
         self.last_off += 1
         self.log.append(Written(self.last_off, epoch, record))
         insort(self.records[record.key], record, key=lambda one: one.seq)
-        self.taken |= _names(record)
+        self.taken.add((record.key, record.seq))
 
     def keep(self, new: Snapshot) -> None:
         there = self.snapshots.get(new.key)
@@ -56,10 +58,10 @@ class _Shard:
         for record in dropped[:DROPPED_AT_ONCE]:
             records.remove(record)
             self.log = [one for one in self.log if one.record is not record]
-            self.taken -= _names(record)
+            self.taken.discard((key, record.seq))
 
     def check(self, records: Sequence[Record]) -> None:
-        names = [name for record in records for name in _names(record)]
+        names = [(record.key, record.seq) for record in records]
         if len(set(names)) < len(names) or not self.taken.isdisjoint(names):
             raise Clash
 
@@ -101,6 +103,15 @@ class MemoryJournal:
         memory = self._opened()
         check_uid(memory.whose, cluster_uid)
         memory.whose = memory.whose._replace(cluster_uid=cluster_uid)
+
+    async def rebind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+        memory = self._opened()
+        memory.whose = memory.whose._replace(cluster_uid=cluster_uid)
+
+    async def probe(self) -> Whose:
+        """See `Journal`."""
+        return self._opened().whose
 
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """See `Journal`."""
@@ -147,6 +158,16 @@ class MemoryJournal:
                 histories[key] = found
         return histories
 
+    async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
+        """See `Journal`."""
+        records = reversed(self._opened().shards[type_, shard].records.get(key, ()))
+        return list(islice((one.kept() for one in records if one.request_id), most))
+
+    async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
+        """See `Journal`."""
+        records = reversed(self._opened().shards[type_, shard].records.get(key, ()))
+        return next((one.kept() for one in records if one.request_id == request_id), None)
+
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
         log = self._opened().shards[type_, shard].log
@@ -161,8 +182,3 @@ class MemoryJournal:
         if not self._open:
             raise Unavailable("the journal is not open")
         return self._memory
-
-
-def _names(record: Record) -> set[tuple[str, int | str]]:
-    number: set[tuple[str, int | str]] = {(record.key, record.seq)}
-    return number | {(record.key, record.request_id)} if record.request_id else number

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from seedbed.errors import SeedbedError
+from seedbed_worker.core.outcomes import Kept
 
 DROPPED_AT_ONCE: Final = 1_000
 """Records behind a snapshot that go with it: the more, the longer do others wait. It is well above
@@ -51,8 +52,8 @@ class Superseded(JournalError):
 
 
 class Clash(JournalError):
-    """A record's number or request id is in the journal already: its owner does not know what is
-    there. Nothing of what was asked was done, for any shard."""
+    """A record's number is in the journal already, so its owner does not know what is there; or the
+    store cannot hold it. Nothing of what was asked was done, for any shard."""
 
 
 class WrongJournal(JournalError):
@@ -87,11 +88,15 @@ class Record:
     data: bytes
     time_ms: int
     request_id: str = ""
-    """Unique among the entity's records, or empty."""
+    """Of the call that made it; empty: of none that could come again."""
     outcome: bytes = b""
     """What the call was answered."""
     keep_until_ms: int = 0
     """Until then a repeat of the request may come."""
+
+    def kept(self) -> Kept:
+        """What came of its call."""
+        return Kept(self.request_id, self.outcome, self.time_ms, self.keep_until_ms)
 
 
 class Written(NamedTuple):
@@ -195,6 +200,17 @@ class Journal(Protocol):
         """
         ...
 
+    async def rebind(self, cluster_uid: str) -> None:
+        """Make it this incarnation of the cluster's, whoever's it was: all that was before is lost.
+
+        Who calls this has seen to it that no other cluster uses the journal.
+        """
+        ...
+
+    async def probe(self) -> Whose:
+        """Write and commit something that changes nothing; whose the journal is now."""
+        ...
+
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """From now on only what comes under this fence is written. Raises `Superseded`."""
         ...
@@ -223,6 +239,14 @@ class Journal(Protocol):
 
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """What is kept of these entities; those of whom nothing was ever kept are not in it."""
+        ...
+
+    async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
+        """What came of an entity's latest calls that have an id, the newest first."""
+        ...
+
+    async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
+        """What came of the latest call of this id; None: nothing was recorded."""
         ...
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:

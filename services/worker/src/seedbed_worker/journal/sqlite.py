@@ -8,9 +8,11 @@ machine: over a network its locks hold nobody off.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
@@ -43,8 +45,17 @@ _INSERT = """
 INSERT INTO journal (type, shard, off, epoch, key, seq, kind, data,
   request_id, outcome, keep_until_ms, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_COUNT = "UPDATE fence SET last_off = last_off + ? WHERE type = ? AND shard = ?"
 _NEWEST_FIRST = """
 SELECT seq, kind, data FROM journal WHERE type = ? AND shard = ? AND key = ? ORDER BY seq DESC
+"""
+_KEPT = "SELECT request_id, outcome, time_ms, keep_until_ms FROM journal"
+_OUTCOMES = f"""
+{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id IS NOT NULL
+ORDER BY seq DESC LIMIT ?
+"""
+_OUTCOME = f"""
+{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id = ? ORDER BY seq DESC LIMIT 1
 """
 _SNAPSHOT = "SELECT seq, data FROM snapshot WHERE type = ? AND shard = ? AND key = ?"
 _KEEP_SNAPSHOT = """
@@ -68,14 +79,17 @@ FROM journal WHERE type = ? AND shard = ? AND off > ? ORDER BY off LIMIT ?
 class SqliteJournal:
     """A `Journal`. It writes on one thread and reads on another, so that no read waits for a write.
 
-    `open` makes the file if it is not there, but not its folder. `lock_wait_s` is in seconds.
+    `open` makes the file if it is not there, unless `create` is False, but not its folder.
+    `lock_wait_s` is in seconds.
     """
 
     lanes = 1
 
-    def __init__(self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
-        self._writer = SqliteThread(path, lock_wait_s=lock_wait_s)
-        self._reader = SqliteThread(path, lock_wait_s=lock_wait_s)
+    def __init__(
+        self, path: Path, *, lock_wait_s: float = LOCK_WAIT_S, create: bool = True
+    ) -> None:
+        self._writer = SqliteThread(path, lock_wait_s=lock_wait_s, create=create)
+        self._reader = SqliteThread(path, lock_wait_s=lock_wait_s, create=create)
         self._types: dict[str, int] = {}
 
     async def open(self, cluster: str) -> Whose:
@@ -118,6 +132,27 @@ class SqliteJournal:
 
         await self._writer.run(bind)
 
+    async def rebind(self, cluster_uid: str) -> None:
+        """See `Journal`."""
+
+        def rebind(connection: sqlite3.Connection) -> None:
+            with writing(connection):
+                connection.execute("UPDATE meta SET cluster_uid = ?", (cluster_uid,))
+
+        await self._writer.run(rebind)
+
+    async def probe(self) -> Whose:
+        """See `Journal`."""
+
+        def probe(connection: sqlite3.Connection) -> Whose:
+            with writing(connection):
+                # A number in the file's head that SQLite leaves to us, and we to nothing else.
+                (number,) = connection.execute("PRAGMA user_version").fetchone()
+                connection.execute(f"PRAGMA user_version = {(number + 1) % 2**31}")
+                return _whose(connection)
+
+        return await self._writer.run(probe)
+
     async def take(self, type_: str, shard: int, fence: Fence) -> None:
         """See `Journal`."""
         place = (self._types[type_], shard)
@@ -139,11 +174,16 @@ class SqliteJournal:
 
         def append(connection: sqlite3.Connection) -> set[ShardKey]:
             with writing(connection):
-                return {
-                    (group.type, group.shard)
+                owned = [
+                    (type_id, group, last_off)
                     for type_id, group in placed
-                    if _write(connection, type_id, group)
-                }
+                    if (last_off := _last_off(connection, type_id, group)) is not None
+                ]
+                connection.executemany(_INSERT, chain.from_iterable(_rows(*one) for one in owned))
+                connection.executemany(
+                    _COUNT, [(len(group.records), type_, group.shard) for type_, group, _ in owned]
+                )
+            return {(group.type, group.shard) for _, group, _ in owned}
 
         return await self._writer.run(append)
 
@@ -175,6 +215,23 @@ class SqliteJournal:
 
         return await self._reader.run(load)
 
+    async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, most)
+        return await self._reader.run(
+            lambda connection: [Kept(*row) for row in connection.execute(_OUTCOMES, asked)]
+        )
+
+    async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, key, request_id)
+
+        def outcome(connection: sqlite3.Connection) -> Kept | None:
+            row = connection.execute(_OUTCOME, asked).fetchone()
+            return Kept(*row) if row is not None else None
+
+        return await self._reader.run(outcome)
+
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
         asked = (self._types[type_], shard, after, limit)
@@ -198,35 +255,10 @@ def _whose(connection: sqlite3.Connection) -> Whose:
     return Whose(*connection.execute(f"SELECT {columns} FROM meta").fetchone())
 
 
-def _write(connection: sqlite3.Connection, type_id: int, group: Group) -> bool:
-    """Write a group if its fence is the shard's."""
-    epoch = group.fence.epoch
-    off = _last_off(connection, type_id, group.shard, group.fence)
-    if off is None:
-        return False
-    connection.executemany(
-        _INSERT,
-        [
-            (
-                *(type_id, group.shard, off + place, epoch),
-                *(record.key, record.seq, record.kind, record.data),
-                *(record.request_id or None, record.outcome),
-                *(record.keep_until_ms, record.time_ms),
-            )
-            for place, record in enumerate(group.records, start=1)
-        ],
-    )
-    connection.execute(
-        "UPDATE fence SET last_off = ? WHERE type = ? AND shard = ?",
-        (off + len(group.records), type_id, group.shard),
-    )
-    return True
-
-
 def _keep_snapshots(
     connection: sqlite3.Connection, type_id: int, group: Snapshots, keep: int | None
 ) -> None:
-    if _last_off(connection, type_id, group.shard, group.fence) is None:
+    if _last_off(connection, type_id, group) is None:
         return
     place = (type_id, group.shard)
     kept = [(*place, one.key, one.seq, one.data) for one in group.snapshots]
@@ -236,8 +268,18 @@ def _keep_snapshots(
         connection.executemany(_DROP, dropped)
 
 
-def _last_off(connection: sqlite3.Connection, type_id: int, shard: int, fence: Fence) -> int | None:
-    """Of a shard; None if its fence is another."""
-    asked = (type_id, shard, fence.epoch, fence.writer.bytes)
-    found = connection.execute(FENCED, asked).fetchone()
-    return found[0] if found is not None else None
+def _last_off(connection: sqlite3.Connection, type_id: int, group: Group | Snapshots) -> int | None:
+    """The shard's, if its fence is the group's."""
+    epoch, writer = group.fence
+    fence = (type_id, group.shard, epoch, writer.bytes)
+    found = connection.execute(FENCED, fence).fetchone()
+    return None if found is None else found[0]
+
+
+def _rows(type_id: int, group: Group, last_off: int) -> Iterator[tuple[object, ...]]:
+    shard, epoch = group.shard, group.fence.epoch
+    for off, one in enumerate(group.records, start=last_off + 1):
+        yield (
+            *(type_id, shard, off, epoch, one.key, one.seq, one.kind, one.data),
+            *(one.request_id or None, one.outcome, one.keep_until_ms, one.time_ms),
+        )

@@ -37,11 +37,12 @@ class SqliteThread:
     """Runs functions with its connection, one after another in the order in which they came.
 
     A function has transactions of its own, none or several. `lock_wait_s`: how long it waits for
-    other connections' transactions to end.
+    other connections' transactions to end. `create`: make the file if it is not there.
     """
 
-    def __init__(self, path: Path, *, lock_wait_s: float) -> None:
+    def __init__(self, path: Path, *, lock_wait_s: float, create: bool = True) -> None:
         self._path = path
+        self._create = create
         self._lock_wait_s = lock_wait_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="seedbed-journal")
         self._connection: sqlite3.Connection | None = None
@@ -77,8 +78,13 @@ class SqliteThread:
                 self._disconnect()  # it could not even roll back
 
     def _connect(self) -> sqlite3.Connection:
+        mode = "rwc" if self._create else "rw"
         connection = sqlite3.connect(
-            self._path, timeout=self._lock_wait_s, isolation_level=None, cached_statements=64
+            f"{self._path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._lock_wait_s,
+            isolation_level=None,
+            cached_statements=64,
         )
         try:
             _use_log(connection)
@@ -164,7 +170,10 @@ def _meaning(error: sqlite3.Error, path: Path) -> JournalError:
             " or name another file (SEEDBED_JOURNAL)"
         )
     if code == sqlite3.SQLITE_CANTOPEN:
-        return Unavailable(f"{path} cannot be opened: its folder must be there and be writable")
+        return Unavailable(
+            f"{path.absolute()} cannot be opened: its folder must be there and be writable"
+            " (and the file itself, for what does not make a new one)"
+        )
     if code in _PASSING:
         return Unavailable(f"SQLite cannot use {path} now: {error}")
     return JournalError(f"SQLite failed on {path}: {error}")

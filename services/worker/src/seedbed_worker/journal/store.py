@@ -7,11 +7,12 @@ comes too late for it, and is in what is read, or is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from seedbed.ids import Epoch
+from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.entity_store import Commit, Ownership
 from seedbed_worker.journal.port import History, Journal, JournalError, Record, Snapshot
 from seedbed_worker.journal.snapshots import SnapshotWriter
@@ -27,18 +28,15 @@ class JournalStore:
         self,
         journal: Journal,
         *,
-        shard_count: Callable[[str], int],
         new_writer: Callable[[], UUID],
         lost: Lost,
         epoch_seen: Callable[[str, int, Epoch], object],
         keep: int | None = None,
     ) -> None:
-        """`shard_count` is asked for types that are owned. `epoch_seen` is told of a shard that the
-        journal holds under a higher epoch than its owner's. `keep`: so many records behind an
-        entity's snapshot stay; None: all."""
+        """The journal knows the types already. `epoch_seen` is told of a shard that it holds under
+        a higher epoch than its owner's. `keep`: so many records behind an entity's snapshot stay;
+        None: all."""
         self._journal = journal
-        self._shard_count = shard_count
-        self._entered: set[str] = set()
         self._owned: WeakKeyDictionary[Ownership, Owned] = WeakKeyDictionary()
         self._tell = lost
         self._writer = JournalWriter(
@@ -57,9 +55,6 @@ class JournalStore:
         """What was committed. Raises `CallError`."""
         owned = self._owned_by(type_, shard)
         try:
-            if type_ not in self._entered:
-                await self._journal.enter({type_: self._shard_count(type_)})
-                self._entered.add(type_)
             await self._writer.take(owned)
             if owned.newest is not None:
                 await owned.newest.ended()
@@ -67,6 +62,20 @@ class JournalStore:
         except JournalError as error:
             raise unavailable(error) from error
         return found.get(key)
+
+    async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
+        """See `EntityStore`."""
+        try:
+            return await self._journal.outcomes(type_, shard.number, key, most)
+        except JournalError as error:
+            raise unavailable(error) from error
+
+    async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
+        """See `EntityStore`."""
+        try:
+            return await self._journal.outcome(type_, shard.number, key, request_id)
+        except JournalError as error:
+            raise unavailable(error) from error
 
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         """Begin to write it. Raises `CallError` if the shard is lost."""

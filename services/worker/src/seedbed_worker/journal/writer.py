@@ -19,12 +19,14 @@ from seedbed.ids import Epoch
 from seedbed_worker.core.commit_groups import CommitGroups
 from seedbed_worker.entity_store import Commit, Ownership
 from seedbed_worker.journal.port import (
+    Clash,
     Fence,
     Group,
     InDoubt,
     Journal,
     JournalError,
     Record,
+    ShardKey,
     Superseded,
 )
 
@@ -133,7 +135,7 @@ class JournalWriter:
 
     async def _write(self, lane: _Lane, groups: dict[Owned, list[_Waiting]]) -> None:
         try:
-            survivors = set(await self._journal.append(_wire(groups)))
+            survivors = await self._append(groups)
         except InDoubt as error:
             log.warning("commit in doubt", extra={"shards": len(groups), "error": str(error)})
             assert self._tasks is not None
@@ -154,6 +156,24 @@ class JournalWriter:
                 item.commit.end(
                     CallError(Reason.FENCED, "the shard was taken before this was kept")
                 )
+
+    async def _append(self, groups: dict[Owned, list[_Waiting]]) -> set[ShardKey]:
+        """As the journal's; a shard whose records clash with what is there is not among those that
+        were written."""
+        try:
+            return set(await self._journal.append(_wire(groups)))
+        except Clash as error:
+            if len(groups) > 1:
+                written = set[ShardKey]()
+                for owned, items in groups.items():
+                    written |= await self._append({owned: items})
+                return written
+            [owned] = groups
+            log.error(
+                "records clash",
+                extra={"entity_type": owned.type, "shard": owned.number, "error": str(error)},
+            )
+            return set()
 
     async def _settle(self, lane: _Lane, owned: Owned, items: list[_Waiting]) -> None:
         """Find out what became of records in doubt, however long that takes."""

@@ -39,7 +39,7 @@ CREATE TABLE journal (
 
 CREATE UNIQUE INDEX journal_entity ON journal (type, shard, key, seq);
 CREATE UNIQUE INDEX journal_tail ON journal (type, shard, off);
-CREATE UNIQUE INDEX journal_request ON journal (type, shard, key, request_id)
+CREATE INDEX journal_request ON journal (type, shard, key, request_id)
     WHERE request_id IS NOT NULL;
 
 CREATE TABLE snapshot (
