@@ -149,7 +149,8 @@ async def test_a_connection_that_leads_elsewhere_is_not_used(postgres: Server) -
     one, other = await postgres.journal(), await postgres.journal()
     await opens(other)
     address = one
-    async with aclosing(PostgresJournal(lambda: address)) as journal:
+    journal = PostgresJournal(lambda: address)
+    try:
         await journal.open("test")
         await journal.enter({"a.Type": 2})
         address = other
@@ -158,6 +159,8 @@ async def test_a_connection_that_leads_elsewhere_is_not_used(postgres: Server) -
             await journal.take("a.Type", 1, Fence(1, uuid4()))
         address = one
         await journal.take("a.Type", 1, Fence(1, uuid4()))
+    finally:
+        await journal.close()
 
 
 async def disconnected(dsn: str) -> None:
