@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from seedbed_worker.core.reminders import Appointment, Listed, Place
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
+    DROPPED_AT_ONCE,
     Clash,
     Fence,
     Group,
@@ -20,6 +21,8 @@ from seedbed_worker.journal.port import (
     Kind,
     Record,
     ShardKey,
+    Snapshot,
+    Snapshots,
     Superseded,
     Unavailable,
     Whose,
@@ -41,9 +44,12 @@ class _Shard:
         default_factory=dict[tuple[str, str, str], Appointment]
     )
     """By key, method and name."""
+    snapshots: dict[str, Snapshot] = field(default_factory=dict[str, Snapshot])
+    last_off: int = 0
 
     def write(self, record: Record, epoch: int) -> None:
-        self.log.append(Written(len(self.log) + 1, epoch, record))
+        self.last_off += 1
+        self.log.append(Written(self.last_off, epoch, record))
         insort(self.records[record.key], record, key=lambda one: one.seq)
         self.taken.add((record.key, record.seq))
         if record.kind is Kind.DELETED:
@@ -54,6 +60,19 @@ class _Shard:
                 self.reminders.pop((record.key, method, name), None)
             else:
                 self.reminders[record.key, method, name] = appointment
+
+    def keep(self, new: Snapshot) -> None:
+        there = self.snapshots.get(new.key)
+        if there is None or there.seq < new.seq:
+            self.snapshots[new.key] = new
+
+    def drop(self, key: str, seq: int, now_ms: int) -> None:
+        records = self.records.get(key, [])
+        dropped = [one for one in records if one.seq <= seq and one.keep_until_ms <= now_ms]
+        for record in dropped[:DROPPED_AT_ONCE]:
+            records.remove(record)
+            self.log = [one for one in self.log if one.record is not record]
+            self.taken.discard((key, record.seq))
 
     def check(self, records: Sequence[Record]) -> None:
         names = [(record.key, record.seq) for record in records]
@@ -126,13 +145,29 @@ class MemoryJournal:
                 shards[group.type, group.shard].write(record, group.fence.epoch)
         return {(group.type, group.shard) for group in owned}
 
+    async def snapshot(self, groups: Sequence[Snapshots], *, keep: int | None) -> None:
+        """See `Journal`."""
+        shards = self._opened().shards
+        for group in groups:
+            shard = shards[group.type, group.shard]
+            if shard.fence != group.fence:
+                continue
+            for one in group.snapshots:
+                shard.keep(one)
+                if keep is not None:
+                    shard.drop(one.key, one.seq - keep, one.time_ms)
+
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""
-        records = self._opened().shards[type_, shard].records
+        asked = self._opened().shards[type_, shard]
         histories: dict[str, History] = {}
         for key in keys:
-            newest_first = reversed(records.get(key, ()))
-            found = history((one.seq, one.kind, one.data) for one in newest_first)
+            newest_first = reversed(asked.records.get(key, ()))
+            snapshot = asked.snapshots.get(key)
+            found = history(
+                ((one.seq, one.kind, one.data) for one in newest_first),
+                (snapshot.seq, snapshot.data) if snapshot is not None else None,
+            )
             if found is not None:
                 histories[key] = found
         return histories
@@ -163,7 +198,9 @@ class MemoryJournal:
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
-        return self._opened().shards[type_, shard].log[after : after + limit]
+        log = self._opened().shards[type_, shard].log
+        first = bisect_right(log, after, key=lambda one: one.off)
+        return log[first : first + limit]
 
     async def close(self) -> None:
         """See `Journal`."""
