@@ -143,6 +143,24 @@ def test_of_a_shard_that_is_lost_nothing_fires() -> None:
     assert agenda.stored == 1
 
 
+def test_one_that_is_under_way_when_its_shard_is_lost_stands_until_it_has_ended() -> None:
+    agenda = Agenda(5)
+    agenda.put(place(), at(10))
+    (listed,) = agenda.begin(10)
+    agenda.drop_shards([("t", 0)])
+    assert agenda.get(place()) == at(10)
+    agenda.ended(place())
+    assert agenda.again(listed, 20, failed=True) == 0
+    assert agenda.get(place()) is None
+    agenda.put(place(), at(10))
+    (listed,) = agenda.begin(10)
+    agenda.drop_shards([("t", 0)])
+    agenda.put(place(), at(10))  # it is ours again, and still stored
+    agenda.ended(place())
+    assert agenda.again(listed, 20, failed=True) == 1
+    assert fired(agenda, 20) == ["a"]
+
+
 @given(
     steps=st.lists(
         st.tuples(

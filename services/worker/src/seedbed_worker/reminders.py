@@ -7,6 +7,7 @@ soon (`reminder_reader` brings them), and all that are kept in memory only.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -58,6 +59,7 @@ class Reminders:
         self._in_memory = 0
         """Numbers of those that are stored nowhere go down from here."""
         self._tick: int | None = None
+        self._looking = False
 
     # What turns change.
 
@@ -142,6 +144,7 @@ class Reminders:
 
     def look(self) -> None:
         """Fire what is due."""
+        self._looking = False
         if self._rt.running:
             for listed in self.agenda.begin(self._rt.clock.wall_ms()):
                 self._fire(listed)
@@ -165,6 +168,8 @@ class Reminders:
         self._admit(job)
 
     def _over(self, listed: Listed, answer: Answer) -> None:
+        if not self._rt.running:
+            return
         agenda, now_ms = self.agenda, self._rt.clock.wall_ms()
         agenda.ended(listed.place)
         if isinstance(answer, NotHere):
@@ -174,7 +179,7 @@ class Reminders:
         else:
             self._tell(listed.place.type, listed.place.method, "done")
         self.reader.there_is_room()
-        self._arm()
+        self._look_later()
 
     def _failed(self, listed: Listed, answer: Failed, now_ms: int) -> None:
         pause = pause_ms(self.agenda.failures(listed) + 1, self._random.random())
@@ -195,6 +200,12 @@ class Reminders:
             }
             | personal(key=place.key),
         )
+
+    def _look_later(self) -> None:
+        """After what is ready already: there is room for another one."""
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self.look)
 
     def _arm(self) -> None:
         rt = self._rt

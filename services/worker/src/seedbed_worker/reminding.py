@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from seedbed.entity import AnyEntity
@@ -14,6 +14,7 @@ from seedbed_worker.core.reminders import Appointment
 if TYPE_CHECKING:
     from seedbed_worker.jobs import Job  # a job holds what it asks for
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 _LAST_DAY: Final = 9_999 * 365 * 86_400_000
 """So many ms after 1970 a time may be: what `datetime` can say."""
@@ -53,7 +54,8 @@ def remind(
         raise ValueError(f"remind(after={after!r}): what is past cannot be waited for")
     if every is not None and every < _MS:
         raise ValueError(f"remind(every={every!r}): a millisecond at least; None for once")
-    due_ms = int(job.turn().now.timestamp() * 1000) + -(-after // _MS)
+    since = job.turn().now - _EPOCH + after % _MS
+    due_ms = -(-since // _MS) + after // _MS  # never before its time
     every_ms = 0 if every is None else every // _MS
     if due_ms + every_ms > _LAST_DAY:
         raise ValueError(f"remind(after={after!r}, every={every!r}): no calendar has that day")

@@ -102,11 +102,13 @@ _Entity: TypeAlias = tuple[str, str]
 
 
 class _Entry:
-    __slots__ = ("appointment", "failures", "turn")
+    __slots__ = ("appointment", "failures", "parting", "turn")
 
     def __init__(self, appointment: Appointment) -> None:
         self.appointment = appointment
         self.failures = 0
+        self.parting = False
+        """Its shard is ours no more: it is there for the turn that is under way, and no longer."""
         self.turn = 0
         """Its newest place in the heap."""
 
@@ -123,7 +125,7 @@ class Agenda:
         self.stored = 0
         """How many of them are stored too."""
         self._running: dict[_Entity, Place] = {}
-        self._behind: dict[_Entity, set[Place]] = {}
+        self._behind: dict[_Entity, dict[Place, None]] = {}
         """What is due of entities of whom one is under way."""
 
     def get(self, place: Place) -> Appointment | None:
@@ -145,6 +147,7 @@ class Agenda:
         entry = self._entries.get(place)
         if entry is not None and entry.appointment.number == appointment.number:
             entry.appointment = appointment
+            entry.parting = False
             return
         if entry is not None:
             self.drop(place)
@@ -168,10 +171,13 @@ class Agenda:
             del self._of_entity[entity]
 
     def drop_shards(self, shards: Iterable[tuple[str, int]]) -> None:
-        """Forget all of these, given by type and number."""
+        """Forget all of these, given by type and number; what is under way when it has ended."""
         gone = set(shards)
         for place in [one for one in self._entries if (one.type, one.shard) in gone]:
-            self.drop(place)
+            if self._running.get((place.type, place.key)) == place:
+                self._entries[place].parting = True
+            else:
+                self.drop(place)
 
     def begin(self, now_ms: int) -> list[Listed]:
         """What fires now; each is under way until `ended`."""
@@ -183,7 +189,7 @@ class Agenda:
                 continue
             entity = (place.type, place.key)
             if entity in self._running:
-                self._behind.setdefault(entity, set()).add(place)
+                self._behind.setdefault(entity, {})[place] = None
                 continue
             self._running[entity] = place
             begun.append(Listed(place, entry.appointment))
@@ -207,6 +213,9 @@ class Agenda:
         """
         entry = self._entries.get(listed.place)
         if entry is None or entry.appointment.number != listed.appointment.number:
+            return 0
+        if entry.parting:
+            self.drop(listed.place)
             return 0
         entry.failures += failed
         self._push(listed.place, entry, at_ms)
