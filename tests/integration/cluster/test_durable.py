@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from census.v1 import census_pb2_grpc as rpc
 
 from seedbed import once, reason
 from tests.support.cluster import Cluster, cluster
-from tests.support.load import Call, Load, back, load, warm
+from tests.support.kept import check_nothing_lost
+from tests.support.load import back, load, warm
 from tests.support.waiting import now
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -35,25 +35,6 @@ async def durable(folder: Path, workers: int) -> AsyncGenerator[Cluster]:
         yield running
 
 
-async def check_nothing_lost(entry: str, record: Load) -> None:
-    """Every acknowledged count was given once, in order of time, and none is gone."""
-    acknowledged: dict[str, list[Call]] = defaultdict(list)
-    for call in record.calls:
-        if call.ok:
-            acknowledged[call.key].append(call)
-    unclear = defaultdict[str, int](int)
-    for call in record.failed:
-        unclear[call.key] += call.reason in ("OUTCOME_UNKNOWN", "DEADLINE")
-    async with grpc.aio.insecure_channel(entry) as channel:
-        stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
-        for key, calls in acknowledged.items():
-            counts = [call.count for call in calls]
-            assert len(set(counts)) == len(counts), f"{key}: a count was given twice: {counts}"
-            kept = (await stub.Get(pb.Person(name=key), timeout=5)).count
-            assert kept >= max(counts), f"{key}: {max(counts)} was acknowledged, {kept} is there"
-            assert kept <= len(counts) + unclear[key], f"{key}: more than was ever asked for"
-
-
 async def test_a_killed_worker_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     async with durable(tmp_path, workers=2) as running:
         victim = running.workers[0]
@@ -62,7 +43,7 @@ async def test_a_killed_worker_loses_nothing_that_was_acknowledged(tmp_path: Pat
             strike = now()
             victim.kill()
             took = await back(record, KEYS, strike, within=10)
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
     print(f"all back after {took:.2f} s; {record.summary()}")
     assert took <= 1.5, "durable types move on evidence of death"
     assert {call.reason for call in record.failed} <= {"OUTCOME_UNKNOWN"}
@@ -77,7 +58,7 @@ async def test_a_rolling_restart_keeps_every_value(tmp_path: Path) -> None:
                 assert await worker.exit_code(EXIT_S) == 0
                 await running.restart(worker)
             await asyncio.sleep(0.5)  # of load with all of them
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
     print(record.summary())
     assert not record.failed, record.failed[0]
 
@@ -91,7 +72,7 @@ async def test_a_cluster_that_lost_all_its_workers_goes_on_where_it_was(tmp_path
         for _ in range(2):
             await running.add_worker()
         await running.placed(2, within=20)
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
 
 
 @dataclass
