@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 import grpc.aio
 from census.v1 import census_pb2 as pb
@@ -11,7 +12,15 @@ from census.v1 import census_pb2_grpc as rpc
 
 from tests.support.load import Call
 
+ENTITIES = "tests.support.durable_census:DurableCensus"
+"""For `cluster(entities=...)`, with `worker_env=sqlite_in(...)`."""
+FILE = "seedbed.db"
 MAY_HAVE_RUN = frozenset({"OUTCOME_UNKNOWN", "DEADLINE"})
+
+
+def sqlite_in(folder: Path) -> dict[str, str]:
+    """A worker's setting: its journal is this folder's `FILE`."""
+    return {"SEEDBED_JOURNAL": f"sqlite:///{folder}/{FILE}"}
 
 
 async def counts(entry: str, keys: Iterable[str]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from seedbed.v1 import admin_pb2, admin_pb2_grpc
 from tests.support import witness
 from tests.support.cluster import Cluster, Status, cluster
 from tests.support.effects import DURABLE_ENTITIES, ENTITIES, check_effects, effects_of
-from tests.support.kept import check_nothing_lost
+from tests.support.kept import check_nothing_lost, sqlite_in
 from tests.support.load import REFUSALS, Call, Dial, Load, add, check_calls, load, warm
 from tests.support.pauses import in_ms, moved_keys, pauses
 from tests.support.processes import Node
@@ -179,7 +179,7 @@ async def scene(
     effects = folder / "effects"
     env = {witness.FILE: str(effects), **(worker_env or {})}
     if durable:
-        env["SEEDBED_JOURNAL"] = f"sqlite:///{folder}/seedbed.db"
+        env |= sqlite_in(folder)
     async with cluster(
         folder, seeds=seeds, workers=workers, etcd_members=etcd_members,
         entities=DURABLE_ENTITIES if durable else ENTITIES,

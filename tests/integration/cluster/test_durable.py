@@ -15,22 +15,22 @@ from census.v1 import census_pb2_grpc as rpc
 
 from seedbed import once, reason
 from tests.support.cluster import Cluster, cluster
-from tests.support.kept import check_nothing_lost
+from tests.support.kept import ENTITIES, check_nothing_lost, sqlite_in
 from tests.support.load import back, load, warm
 from tests.support.waiting import now
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 KEYS = [f"person-{n}" for n in range(100)]
-ENTITIES = "tests.support.durable_census:DurableCensus"
 EXIT_S = 25.0
 
 
 @asynccontextmanager
 async def durable(folder: Path, workers: int) -> AsyncGenerator[Cluster]:
     """A cluster whose workers share one SQLite file."""
-    journal = {"SEEDBED_JOURNAL": f"sqlite:///{folder}/seedbed.db"}
-    async with cluster(folder, workers=workers, entities=ENTITIES, worker_env=journal) as running:
+    async with cluster(
+        folder, workers=workers, entities=ENTITIES, worker_env=sqlite_in(folder)
+    ) as running:
         await running.placed(workers)
         yield running
 

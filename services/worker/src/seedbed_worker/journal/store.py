@@ -39,6 +39,11 @@ class JournalStore:
             journal, new_writer=new_writer, lost=self._give_up, epoch_seen=epoch_seen
         )
 
+    @property
+    def late(self) -> int:
+        """Records that were refused, since their shards had been taken by others."""
+        return self._writer.late
+
     async def run(self) -> None:
         """Write until cancelled."""
         await self._writer.run()
