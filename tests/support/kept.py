@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+import grpc
 import grpc.aio
 from census.v1 import census_pb2 as pb
 from census.v1 import census_pb2_grpc as rpc
@@ -15,7 +16,7 @@ from tests.support.load import Call
 ENTITIES = "tests.support.durable_census:DurableCensus"
 """For `cluster(entities=...)`, with `worker_env=sqlite_in(...)`."""
 FILE = "seedbed.db"
-MAY_HAVE_RUN = frozenset({"OUTCOME_UNKNOWN", "DEADLINE"})
+DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def sqlite_in(folder: Path) -> dict[str, str]:
@@ -39,7 +40,7 @@ async def check_nothing_lost(entry: str, calls: Iterable[Call]) -> None:
         if call.ok:
             acknowledged[call.key].append(call.count)
         else:
-            unclear[call.key] += call.reason in MAY_HAVE_RUN
+            unclear[call.key] += call.reason == "OUTCOME_UNKNOWN" or call.code is DEADLINE
     for key, kept in (await counts(entry, acknowledged)).items():
         given = acknowledged[key]
         assert len(set(given)) == len(given), f"{key}: a count was given twice: {given}"
