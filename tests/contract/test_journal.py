@@ -29,6 +29,7 @@ from seedbed_worker.journal.port import (
     Whose,
     WrongJournal,
 )
+from seedbed_worker.journal.postgres import PostgresJournal
 from seedbed_worker.journal.sqlite import SqliteJournal
 
 CLUSTER = "test"
@@ -39,12 +40,18 @@ Maker: TypeAlias = Callable[[], Journal]
 """Makes a journal over the one store of a test."""
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+POSTGRES = pytest.param("postgres", marks=pytest.mark.integration)
+
+
+@pytest.fixture(params=["memory", "sqlite", POSTGRES])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Maker:
     if request.param == "memory":
         memory = Memory()
         return lambda: MemoryJournal(memory)
-    return lambda: SqliteJournal(tmp_path / "journal.db")
+    if request.param == "sqlite":
+        return lambda: SqliteJournal(tmp_path / "journal.db")
+    dsn = request.getfixturevalue("journal_dsn")
+    return lambda: PostgresJournal(lambda: dsn)
 
 
 @asynccontextmanager
@@ -139,7 +146,9 @@ class Drawn:
         )
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+)
 DRAWN = st.builds(
     Drawn,
     key=st.sampled_from(["a", "A", "ä", "a ", "0x00", "\N{BANK}"]) | TEXTS,
@@ -385,6 +394,28 @@ async def test_a_journal_is_one_incarnations_of_a_cluster(make: Maker) -> None:
         with pytest.raises(WrongJournal, match=r"uid-1.*uid-2.*seedbed adopt"):
             await other.bind("uid-2")
     assert (await whose(make)).cluster_uid == "uid-1"
+
+
+async def test_a_journal_is_bound_anew_whoever_had_it(make: Maker) -> None:
+    async with opened(make) as journal, opened(make) as other:
+        own = await taken(journal, 0, 1)
+        await journal.bind("uid-1")
+        await other.rebind("uid-2")
+        with pytest.raises(WrongJournal, match=r"uid-2.*uid-1"):
+            await journal.bind("uid-1")
+        await journal.bind("uid-2")
+        assert await written(journal, 0, own, record("a", 1)), "no fence has changed"
+
+
+async def test_a_probe_changes_nothing_and_says_whose_the_journal_is_now(make: Maker) -> None:
+    async with opened(make) as journal, opened(make) as other:
+        own = await taken(journal, 0, 1)
+        assert await written(journal, 0, own, record("a", 1))
+        before = await journal.probe()
+        await other.rebind("uid-2")
+        assert await journal.probe() == before._replace(cluster_uid="uid-2")
+        assert await written(journal, 0, own, record("a", 2))
+        assert await log(journal, 0) == [record("a", 1), record("a", 2)]
 
 
 async def test_a_types_number_of_shards_stays(make: Maker) -> None:

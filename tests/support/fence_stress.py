@@ -248,6 +248,7 @@ class _Owner:
 
     async def _append_on(self) -> None:
         while not self._done:
+            await asyncio.sleep(0)  # an append of nothing may wait for nothing
             batch = [owned for owned in self._owned.values() if self._random.random() < 0.7]
             groups = [self._group(owned) for owned in batch]
             try:

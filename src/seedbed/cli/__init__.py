@@ -18,6 +18,8 @@ def main() -> None:
         print(f"seedbed: {', '.join(missing)} not installed; run: {INSTALL}", file=sys.stderr)
         sys.exit(2)
     # Only now: these modules need what was looked for.
+    from seedbed.cli.added import add_verbs
     from seedbed.cli.app import app
 
+    add_verbs(app, sys.argv[1:])
     app()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +25,6 @@ app = typer.Typer(
 )
 
 operations.add_to(app)
-for _more in entry_points(group="seedbed.cli"):
-    # Verbs of other distributions: functions that add them to the application.
-    _more.load()(app)
 
 
 @app.callback(invoke_without_command=True)

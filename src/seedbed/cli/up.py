@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,7 @@ STOP_LIMIT_S = 27.0
 """Longer than a process gives itself."""
 
 _SAMPLE_LIMIT_S = 5.0
+_ADOPT_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,27 @@ def run_up(options: UpOptions) -> int:
     story = Story(options.output)
     code = EXIT_FAILED
     try:
-        with Children(logs, said=story.said, ended=story.ended) as children:
+        with (
+            _alone(data),
+            Children(logs, said=story.said, ended=story.ended) as children,
+        ):
             up = Up(options, entities, data.resolve(), keep, children, story)
             code = up.run()
     finally:
         if not keep and code == 0:
             shutil.rmtree(data, ignore_errors=True)
     return code
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Only one `up` at a time has a folder's etcd and journal. Raises `Failure`."""
+    with (folder / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise wrong_usage(f"--data: another `seedbed up` uses {folder}") from None
+        yield
 
 
 class Story:
@@ -132,6 +150,9 @@ class Up:
         self._seeds: list[Child] = []
         self._workers: list[Child] = []
         self._etcd: list[Child] = []
+        given = os.environ.get("SEEDBED_JOURNAL") or os.environ.get("SEEDBED_JOURNAL_FILE")
+        self._journal = None if given else data / "seedbed.db"
+        """A journal of our own."""
 
     def run(self) -> int:
         code = 0
@@ -151,18 +172,20 @@ class Up:
         return code
 
     def _start(self) -> None:
-        store = self._store()
+        store, is_new = self._store()
         for number in range(self._options.seeds):
             self._seeds.append(self._member("seed", number, {"SEEDBED_ETCD": store}))
         self._await(self._seeds)
         seeds = [_grpc(child) for child in self._seeds]
+        if is_new and self._journal is not None and self._journal.exists():
+            self._adopt(self._journal, seeds[0])
         for number in range(self._options.workers):
             environ = {
                 "SEEDBED_SEEDS": ",".join(seeds),
                 "SEEDBED_ENTITIES": self._entities,
             }
-            if not os.environ.get("SEEDBED_JOURNAL") and not os.environ.get("SEEDBED_JOURNAL_FILE"):
-                environ["SEEDBED_JOURNAL"] = f"sqlite:///{self._data}/seedbed.db"
+            if self._journal is not None:
+                environ["SEEDBED_JOURNAL"] = f"sqlite:///{self._journal}"
             self._workers.append(self._member("worker", number, environ))
         self._await(self._workers)
         self._story.tell(
@@ -172,18 +195,36 @@ class Up:
         )
         self._suggest(seeds[0])
 
-    def _store(self) -> str:
-        """SEEDBED_ETCD for the seeds: what it is set to, an etcd of our own, or `memory`."""
+    def _adopt(self, journal: Path, seed: str) -> None:
+        """Bind the journal of an earlier run to this cluster, whose store began empty: both are
+        ours alone. Raises `Failure`."""
+        run = subprocess.run(
+            [sys.executable, "-m", "seedbed.cli", "adopt", "--force", "--seed", seed],
+            env={**os.environ, "SEEDBED_JOURNAL": f"sqlite:///{journal}"},
+            capture_output=True,
+            text=True,
+            timeout=_ADOPT_LIMIT_S,
+            check=False,
+        )
+        if run.returncode:
+            raise refused("FAILED_PRECONDITION", f"{journal} not adopted: {run.stderr.strip()}")
+        self._story.tell("adopted", f"{journal}: entities of an earlier run", journal=str(journal))
+
+    def _store(self) -> tuple[str, bool]:
+        """SEEDBED_ETCD for the seeds: what it is set to, an etcd of our own, or `memory`; and
+        whether it is ours and empty."""
         given = os.environ.get("SEEDBED_ETCD", "").strip()
         program = None if given else etcd_program.find(os.environ)
         if program is not None:
             client_port, peer_port = etcd_program.free_ports(2)
-            server = EtcdServer(program, self._data / "etcd", client_port, peer_port, self._keep)
+            folder = self._data / "etcd"
+            is_new = not folder.exists()
+            server = EtcdServer(program, folder, client_port, peer_port, self._keep)
             child = self._children.start("etcd", server.command(), os.environ)
             self._etcd.append(child)
             self._children.wait_ready([child], READY_LIMIT_S, lambda _: server.answers())
             self._story.ready(child, server.url.removeprefix("http://"), str(program))
-            return server.url
+            return server.url, is_new
         store = given or "memory"
         if store == "memory":
             if self._options.seeds > 1:
@@ -192,9 +233,9 @@ class Up:
                     " (SEEDBED_ETCD_BIN, or `etcd` on PATH, 3.5.23 or newer, of 3.6 3.6.5)"
                 )
             self._story.tell(
-                "memory", "no etcd: the cluster's state is in the seed's memory, and ends with it"
+                "memory", "no etcd: who owns what is in the seed's memory, and ends with it"
             )
-        return store
+        return store, store == "memory"
 
     def _member(self, role: str, number: int, more: Mapping[str, str]) -> Child:
         fixed = number == 0 and not self._options.free_ports

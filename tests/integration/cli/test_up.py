@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -129,3 +130,30 @@ async def test_entities_that_are_not_there_are_wrong_usage(tmp_path: Path) -> No
         code, errors = await run.end()
         assert code == 2
         assert "SEEDBED_ENTITIES" in errors
+
+
+@pytest.mark.parametrize("store", ["etcd", "memory", "a lost etcd"])
+async def test_entities_are_there_again_with_the_same_data(tmp_path: Path, store: str) -> None:
+    arguments = ("--entities", "thermostat.entity", "--free-ports", "--workers", "1")
+    environ = {"SEEDBED_ETCD": "memory"} if store == "memory" else {}
+    for readings in (1, 2):
+        async with up(tmp_path, *arguments, "--data", "data", **environ) as run:
+            seed, method = await cluster(run)
+            assert (await called(method, READING, seed))["readings"] == readings
+            run.process.send_signal(signal.SIGINT)
+            assert (await run.end())[0] == 0
+        adopted = [event["event"] for event in run.events].count("adopted")
+        assert adopted == (readings == 2 and store != "etcd")
+        if store == "a lost etcd":
+            shutil.rmtree(tmp_path / "data" / "etcd")
+
+
+async def test_a_folder_is_one_clusters_at_a_time(tmp_path: Path) -> None:
+    one_worker = ("--entities", "thermostat.entity", "--free-ports", "--workers", "1")
+    arguments = (*one_worker, "--data", "data")
+    async with up(tmp_path, *arguments, SEEDBED_ETCD="memory") as run:
+        await cluster(run)
+        async with up(tmp_path, *arguments, SEEDBED_ETCD="memory") as second:
+            code, errors = await second.end()
+            assert code == 2
+            assert "another `seedbed up` uses" in errors

@@ -132,6 +132,11 @@ SETTINGS = [
     ("worker", {"SEEDBED_ENTITIES": "no.such.module"}, "SEEDBED_ENTITIES"),
     ("worker", {"SEEDBED_ENTITIES": "tests.support.census:Nobody"}, "SEEDBED_ENTITIES"),
     ("worker", {"SEEDBED_JOURNAL": "file.db"}, "SEEDBED_JOURNAL"),
+    (
+        "worker",
+        {"SEEDBED_ENTITIES": "tests.support.durable_census:DurableCensus"},
+        "SEEDBED_JOURNAL: found 'none', expected a journal for tests.support.durable_census",
+    ),
 ]
 
 

@@ -16,6 +16,7 @@ import pytest
 from census.v1 import census_pb2 as pb
 from census.v1 import census_pb2_grpc as rpc
 
+from tests.docs.blocks import ROOT, blocks
 from tests.support.cluster import Cluster, cluster
 from tests.support.etcd import free_port
 from tests.support.load import back, load, warm
@@ -64,10 +65,13 @@ async def counted(entry: str, times: int) -> dict[str, int]:
 
 
 async def adopted(running: Cluster, *arguments: str, **env: str) -> tuple[int, dict[str, str]]:
-    """Exit code of `seedbed adopt`, and what it prints."""
+    """Exit code of what the page says, and what it prints."""
+    [block] = blocks(ROOT / "docs" / "operations.md")
+    program, *verb = block.text.split()
+    assert program == "seedbed"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("SEEDBED_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "seedbed.cli", "adopt", "-o", "json", *arguments),
+        *(sys.executable, "-m", "seedbed.cli", *verb, "-o", "json", *arguments),
         env=inherited | running.worker_env | {"SEEDBED_SEEDS": running.entry} | env,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -37,7 +37,9 @@ class Script:
 
 
 async def test_bank_moves_money_between_accounts_of_both_workers(tmp_path: Path) -> None:
-    async with cluster(tmp_path, entities="bank.account,bank.transfer") as running:
+    async with cluster(
+        tmp_path, entities="bank.account,bank.transfer", worker_env=journal(tmp_path)
+    ) as running:
         await running.placed(2)
         bank = Script("bank.client", running.entry)
         assert await bank.run("deposit", "alice", "100") == (0, "alice: 100 cents\n")
@@ -54,7 +56,9 @@ async def test_bank_moves_money_between_accounts_of_both_workers(tmp_path: Path)
 
 
 async def test_chat_brings_what_is_said_to_watchers_and_inboxes(tmp_path: Path) -> None:
-    async with cluster(tmp_path, entities="chat.room,chat.user") as running:
+    async with cluster(
+        tmp_path, entities="chat.room,chat.user", worker_env=journal(tmp_path)
+    ) as running:
         await running.placed(2)
         chat = Script("chat.client", running.entry)
         code, said = await chat.run("--as", "ann", "say", "general", "anybody here?")
@@ -71,6 +75,11 @@ async def test_chat_brings_what_is_said_to_watchers_and_inboxes(tmp_path: Path) 
         code, inbox = await chat.run("--as", "ann", "inbox")
         assert (code, len(inbox.splitlines())) == (0, 2)
         assert inbox.endswith("acme/general bob: hello\n")
+
+
+def journal(folder: Path) -> dict[str, str]:
+    """The workers' setting: one file for all of them."""
+    return {"SEEDBED_JOURNAL": f"sqlite:///{folder}/seedbed.db"}
 
 
 async def line(process: asyncio.subprocess.Process) -> str:

@@ -68,6 +68,7 @@ class FakeSeed:
         self.tables: list[store_pb2.AllocationTable] = []
         self.seeds: list[str] = []
         self.lease_id = 77
+        self.cluster_uid = "uid-1"
         self.ttl_ms = TTL_MS
         self.talks: list[Talk] = []
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
@@ -121,6 +122,8 @@ class FakeSeed:
                 ttl_ms=self.ttl_ms,
                 protocol=1,
                 seeds=self.seeds,
+                cluster_uid=self.cluster_uid,
+                shard_counts={one.type: one.shard_count or 8 for one in talk.hello.types},
             )
             talk.say(pb.SeedMessage(welcome=welcome))
             routes = pb.RouteUpdate(revision=1, snapshot=True, tables=self.tables)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import grpc.aio
@@ -257,23 +258,58 @@ async def test_bad_settings_are_one_line_and_exit_code_2(
             assert line.startswith(named)
 
 
-async def test_a_durable_class_is_one_warning_until_there_are_journals(tmp_path: Path) -> None:
-    (tmp_path / "durable_entity.py").write_text(
-        "from tests.support.census import Census\n"
-        "class Kept(Census, durable=True): ...\n"
-    )  # fmt: skip
-    warning = "states kept in memory only"
-    path = _with_path(tmp_path)
-    env = {"SEEDBED_ENTITIES": "durable_entity", "SEEDBED_JOURNAL": "sqlite:///./seedbed.db"}
-    async with (
-        fake_seeds(1) as [seed],
-        worker(seed, tmp_path, wait=True, PYTHONPATH=path, **env) as node,
-    ):
-        [line] = [line for line in node.log_text().splitlines() if warning in line]
-        assert json.loads(line)["entity_types"] == ["census"]
-    (tmp_path / "volatile").mkdir()
-    async with fake_seeds(1) as [seed], worker(seed, tmp_path / "volatile") as node:
-        assert warning not in node.log_text()
+def durable(folder: Path) -> dict[str, str]:
+    """Settings of a worker with a durable class, and a SQLite file in this folder."""
+    return {
+        "SEEDBED_ENTITIES": "tests.support.durable_census:DurableCensus",
+        "SEEDBED_JOURNAL": f"sqlite:///{folder}/seedbed.db",
+    }
+
+
+async def test_a_durable_worker_shows_its_journal_and_the_cluster_that_it_is_bound_to(
+    tmp_path: Path,
+) -> None:
+    async with fake_seeds(1) as [seed]:
+        for bound in ("", "uid-1"):
+            async with worker(seed, tmp_path, wait=True, **durable(tmp_path)) as node:
+                shown = seed.talk.hello.journal
+                assert shown.cluster_uid == bound
+                assert shown.journal_id in node.log_text()
+            assert all(talk.hello.journal.journal_id == shown.journal_id for talk in seed.talks)
+
+
+async def test_one_whose_journal_is_anothers_says_goodbye_and_no_heartbeat(tmp_path: Path) -> None:
+    async with fake_seeds(1) as [seed]:
+        async with worker(seed, tmp_path, wait=True, **durable(tmp_path)):
+            pass
+        seed.cluster_uid = "uid-2"
+        async with worker(seed, tmp_path, wait=False, **durable(tmp_path)) as node:
+            await until("it has gone", lambda: "goodbye" in seed.talk.heard_kinds(), within=10)
+            assert seed.talk.beats == []
+            assert "WRONG_JOURNAL" in node.log_text()
+            assert node.process.returncode is None, "it stays up, for whoever looks"
+
+
+async def test_one_that_cannot_commit_is_never_registered(tmp_path: Path) -> None:
+    """So a roll-out stops at its first pod, and goes on by itself when the journal is there."""
+    async with fake_seeds(1) as [seed]:
+        async with worker(seed, tmp_path, wait=True, **durable(tmp_path)):
+            pass
+        hellos = len(seed.talks)
+        with closing(sqlite3.connect(tmp_path / "seedbed.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            port = str(_free_port())
+            env = durable(tmp_path) | {"SEEDBED_HTTP_PORT": port}
+            async with worker(seed, tmp_path, wait=False, **env) as node:
+                await until(
+                    "it says so", lambda: "journal not opened" in node.log_text(), within=20
+                )
+                node.http = f"127.0.0.1:{port}"
+                assert "database is locked" in await node.fetch("/health/ready")
+                assert len(seed.talks) == hellos
+                other.execute("ROLLBACK")
+                await node.ready()
+            assert seed.talks[hellos].hello.journal.cluster_uid == "uid-1"
 
 
 def _free_port() -> int:

@@ -273,12 +273,16 @@ async def test_go_elsewhere_is_obeyed_before_the_seed_ends_the_stream() -> None:
         assert not worker.ends
 
 
-async def test_a_worker_whose_name_is_taken_stays_and_says_so() -> None:
+async def test_a_worker_whose_name_is_taken_stays_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with fake_seeds(1) as [seed]:
         seed.refuses = "NAME_TAKEN"
         async with working([seed], up=False) as worker:
             await until("tried again", lambda: len(seed.talks) >= 3, within=3)
-            assert worker.refusals == ["NAME_TAKEN"], "told once"
+            assert set(worker.refusals) == {"NAME_TAKEN"}
+            said = [one for one in caplog.records if one.message == "worker refused"]
+            assert len(said) == 1, "logged once"
             assert worker.session.problem == "NAME_TAKEN: as the test says"
             assert worker.session.lease is None
             seed.refuses = ""

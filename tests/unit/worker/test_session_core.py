@@ -104,13 +104,14 @@ class Worker:
         return [news for news in self.told if isinstance(news, kind)]
 
 
-def worker(*seeds: str, chance: Callable[[], float] = lambda: 0.0) -> Worker:
+def worker(*seeds: str, chance: Callable[[], float] = lambda: 0.0, binds: bool = False) -> Worker:
     ids = map(str, itertools.count(1))
     core = SessionCore(
         seeds=SeedBook(seeds or ("a:1", "b:1", "c:1"), chance),
         region=Region(),
         chance=chance,
         new_id=lambda: next(ids),
+        binds=binds,
     )
     made = Worker(core)
     made.take(core.start(START))
@@ -148,6 +149,58 @@ def test_a_worker_is_up_after_welcome_tables_and_the_first_renewal() -> None:
     w.ack()
     assert w.core.up
     assert w.heard(ev.TellUp) == [ev.TellUp(Incarnation("1"), "a:1")]
+
+
+def test_a_worker_with_a_journal_beats_only_once_it_is_bound() -> None:
+    w = worker(binds=True)
+    w.says(1, msg.Welcome(7, b"s1", TTL, cluster_uid="u", shard_counts={"t": 8}))
+    assert w.heard(ev.TellWelcomed) == [ev.TellWelcomed(Incarnation("1"), "u", {"t": 8})]
+    w.says(1, msg.Routes((), snapshot=True))
+    w.after(TTL // 2)
+    assert not w.sent
+    w.event(ev.Bound(Incarnation("another")))
+    assert not w.sent
+    w.event(ev.Bound(Incarnation("1")))
+    w.ack()
+    assert w.core.up
+
+
+def test_one_that_is_not_bound_in_time_comes_again_and_needs_to_be_bound_again() -> None:
+    w = worker(binds=True)
+    w.says(1, msg.Welcome(7, b"s1", TTL, cluster_uid="u"))
+    w.after(TTL)
+    assert [news.why for news in w.heard(ev.TellFenced)] == ["not renewed in time"]
+    w.event(ev.Bound(Incarnation("1")))
+    w.event(ev.Dropped(Incarnation("1")))
+    w.after(TTL)
+    again = w.last
+    assert again.hello.replace is not None
+    w.says(again.stream, msg.Welcome(8, b"s2", TTL, cluster_uid="u"))
+    assert not w.sent
+    w.event(ev.Bound(again.hello.incarnation))
+    assert w.beat[0] == again.stream
+
+
+def test_a_resumed_lease_needs_no_binding() -> None:
+    w = worker(binds=True)
+    w.says(1, msg.Welcome(7, b"s1", TTL, cluster_uid="u"))
+    w.event(ev.Bound(Incarnation("1")))
+    w.says(1, msg.Routes((), snapshot=True))
+    w.ack()
+    w.ends(1)
+    w.after(100 * MS)
+    w.says(w.last.stream, msg.Welcome(7, b"s1", TTL, cluster_uid="u"))
+    assert w.beat[0] == w.last.stream
+    assert len(w.heard(ev.TellWelcomed)) == 1
+
+
+def test_a_seed_that_names_no_cluster_uid_is_too_old_for_a_journal() -> None:
+    w = worker(binds=True)
+    w.says(1, welcome())
+    w.after(100 * MS)
+    assert not w.sent
+    assert "upgrade the seeds" in w.heard(ev.TellSearching)[0].why
+    assert w.last.address != "a:1"
 
 
 def test_a_seed_says_when_this_incarnation_may_be_given_shards() -> None:

@@ -11,6 +11,7 @@ from seedbed.lease_state import LeaseState
 from seedbed.v1 import cluster_pb2 as pb
 from seedbed.v1 import store_pb2
 from seedbed_worker.core import session_messages as msg
+from seedbed_worker.journal.port import Whose
 from seedbed_worker.session_wire import (
     DeclaredType,
     Identity,
@@ -51,6 +52,20 @@ def test_a_hello_says_who_and_what() -> None:
     assert (declared.shard_count, declared.durable, declared.descriptors) == (64, False, b"d")
     assert not wire.HasField("resume")
     assert not wire.HasField("replace")
+    assert not wire.HasField("journal")
+
+
+def test_a_hello_shows_the_journal() -> None:
+    whose = Whose("j", "t", "c", "uid")
+    wire = pb.WorkerMessage.FromString(hello(ME, msg.Hello(Incarnation("i1"), "s1"), whose))
+    assert wire.hello.journal == pb.Journal(journal_id="j", timeline="t", cluster_uid="uid")
+
+
+def test_a_welcome_names_the_cluster_and_its_shard_counts() -> None:
+    sent = pb.Welcome(lease_id=1, ttl_ms=1, protocol=1, cluster_uid="u", shard_counts={"t": 8})
+    read = said(pb.SeedMessage(welcome=sent))
+    assert isinstance(read, msg.Welcome)
+    assert (read.cluster_uid, read.shard_counts) == ("u", {"t": 8})
 
 
 def test_a_hello_shows_the_secret_of_what_it_resumes_or_replaces() -> None:

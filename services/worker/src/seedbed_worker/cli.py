@@ -1,6 +1,6 @@
 """The worker's part of the command line `seedbed`: verbs that need the journal.
 
-It is the entry point `worker` of the group `seedbed.cli`.
+`add_…` are entry points of the group `seedbed.cli`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from seedbed_worker.journal.open import journal_at
 from seedbed_worker.journal.port import JournalError, Whose, WrongJournal
 
 
-def add_to(app: typer.Typer) -> None:
-    """Make these commands part of `seedbed`."""
+def add_adopt(app: typer.Typer) -> None:
+    """Make `adopt` part of `seedbed`."""
     app.command()(adopt)
 
 

@@ -74,6 +74,7 @@ class Worker:
         self.durability = durability(
             config.journal,
             self.hosted,
+            require_sync=config.journal_require_sync,
             lost=self._taken,
             epoch_seen=self._epoch_seen,
         )

@@ -47,10 +47,14 @@ def durability(
     address: Secret,
     hosted: Sequence[HostedClass],
     *,
+    require_sync: bool,
     lost: Callable[[Ownership], object],
     epoch_seen: Callable[[str, int, Epoch], object],
 ) -> Durability | None:
-    """What these classes need; None if none of them is durable. Raises `SettingsError`."""
+    """What these classes need; None if none of them is durable. Raises `SettingsError`.
+
+    `require_sync`: see `journal_at`.
+    """
     durable = [one.name for one in hosted if one.durable]
     if not durable:
         return None
@@ -58,4 +62,5 @@ def durability(
     if text == "none":
         expected = f"a journal for {', '.join(durable)}, or durable=False in the class"
         raise bad_setting("SEEDBED_JOURNAL", text, expected)
-    return Durability(journal_at(address), lost=lost, epoch_seen=epoch_seen)
+    journal = journal_at(address, require_sync=require_sync)
+    return Durability(journal, lost=lost, epoch_seen=epoch_seen)

@@ -1,7 +1,8 @@
 """What a worker says about its health: the facts, asked from the loop and from the HTTP thread.
 
-Ready means: a member that may be given shards, whose lease is valid, the tables known, the journal
-accepted if there are durable classes, a clock that agrees with the seeds'.
+Ready means: a member that may be given shards, whose lease is valid, the tables known, a journal
+that has committed and is the cluster's if there are durable classes, a clock that agrees with the
+seeds'.
 No check asks a peer.
 """
 

@@ -48,8 +48,8 @@ class Superseded(JournalError):
 
 
 class Clash(JournalError):
-    """A record's number or request id is in the journal already: its owner does not know what is
-    there. Nothing of what was asked was done, for any shard."""
+    """A record's number is in the journal already, so its owner does not know what is there; or the
+    store cannot hold it. Nothing of what was asked was done, for any shard."""
 
 
 class WrongJournal(JournalError):

@@ -1,0 +1,111 @@
+"""What the journal asks PostgreSQL: each is one statement, which needs nothing of its session.
+
+So a connection pooler that gives each transaction another server does no harm.
+"""
+
+from __future__ import annotations
+
+APPEND = """
+WITH asked AS MATERIALIZED (
+  SELECT * FROM unnest($1::int[], $2::int[], $3::bigint[], $4::uuid[], $5::int[])
+    WITH ORDINALITY AS a (type, shard, epoch, writer, records, place)
+), held AS MATERIALIZED (
+  SELECT a.place, a.records, f.type, f.shard, f.epoch, f.writer
+  FROM seedbed.fence f JOIN asked a USING (type, shard, epoch, writer)
+  ORDER BY f.type, f.shard FOR NO KEY UPDATE OF f
+), moved AS (
+  UPDATE seedbed.fence f SET last_off = f.last_off + h.records FROM held h
+  WHERE (f.type, f.shard, f.epoch, f.writer) = (h.type, h.shard, h.epoch, h.writer)
+  RETURNING h.place, f.type, f.shard, f.epoch, f.last_off - h.records AS before
+), written AS (
+  INSERT INTO seedbed.journal (type, shard, off, epoch, key, seq, kind, data,
+    request_id, outcome, keep_until_ms, time_ms)
+  SELECT m.type, m.shard, m.before + r.nth, m.epoch, r.key, r.seq, r.kind, r.data,
+    nullif(r.request_id, ''), r.outcome, r.keep_until_ms, r.time_ms
+  FROM unnest($6::int[], $7::int[], $8::text[], $9::bigint[], $10::smallint[], $11::bytea[],
+      $12::text[], $13::bytea[], $14::bigint[], $15::bigint[])
+    AS r (place, nth, key, seq, kind, data, request_id, outcome, keep_until_ms, time_ms)
+  JOIN moved m USING (place)
+)
+SELECT place::int FROM moved
+"""
+"""Groups: type, shard, epoch, writer, how many records. Records: place of their group (from 1),
+place in the group (from 1), and what a record has. Returns the places of the groups that are
+written.
+
+Fence rows are locked in one order, so that no two appends can wait for each other.
+"""
+
+TAKE = """
+WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', $5, true))
+INSERT INTO seedbed.fence AS f (type, shard, epoch, writer)
+SELECT $1::int, $2::int, $3::bigint, $4::uuid FROM patience
+ON CONFLICT (type, shard) DO UPDATE SET epoch = excluded.epoch, writer = excluded.writer
+WHERE f.epoch <= excluded.epoch
+RETURNING epoch
+"""
+"""Returns no row where a higher epoch is. The setting ends with the statement's transaction."""
+
+EPOCH = "SELECT epoch FROM seedbed.fence WHERE (type, shard) = ($1, $2)"
+
+LOAD = """
+WITH entity AS MATERIALIZED (
+  SELECT a.key, s.seq, s.data
+  FROM unnest($3::text[]) AS a (key)
+  LEFT JOIN seedbed.snapshot s ON (s.type, s.shard, s.key) = ($1, $2, a.key)
+)
+SELECT key, seq, NULL::smallint AS kind, data FROM entity WHERE seq IS NOT NULL
+UNION ALL
+SELECT e.key, j.seq, j.kind, j.data FROM entity e CROSS JOIN LATERAL (
+  SELECT seq, kind, data FROM seedbed.journal
+  WHERE (type, shard, key) = ($1, $2, e.key) AND seq >= coalesce((
+    SELECT whole.seq FROM seedbed.journal whole
+    WHERE (whole.type, whole.shard, whole.key) = ($1, $2, e.key) AND whole.kind <> $4
+      AND whole.seq > coalesce(e.seq, 0)
+    ORDER BY whole.seq DESC LIMIT 1
+  ), e.seq + 1, 1)
+) j
+ORDER BY key, seq DESC
+"""
+"""Type, shard, keys, the kind EVENTS. An entity's records, newest first, from the last one that is
+more than events or from its snapshot on; then the snapshot, of no kind. In one statement, since
+records behind a newer snapshot may go at any time.
+"""
+
+TAIL = """
+SELECT off, epoch, key, seq, kind, data, time_ms, coalesce(request_id, '') AS request_id, outcome,
+  keep_until_ms
+FROM seedbed.journal WHERE (type, shard) = ($1, $2) AND off > $3 ORDER BY off LIMIT $4
+"""
+
+_KEPT = """
+SELECT request_id, outcome, time_ms, keep_until_ms FROM seedbed.journal
+WHERE (type, shard, key) = ($1, $2, $3) AND request_id """
+
+OUTCOMES = f"{_KEPT} IS NOT NULL ORDER BY seq DESC LIMIT $4"
+OUTCOME = f"{_KEPT} = $4 ORDER BY seq DESC LIMIT 1"
+
+WHOSE = "SELECT journal_id, timeline, cluster, cluster_uid FROM seedbed.meta"
+
+BEGIN = """
+INSERT INTO seedbed.meta (one, journal_id, timeline, cluster, cluster_uid)
+VALUES (1, $1, $2, $3, $4) ON CONFLICT (one) DO NOTHING
+"""
+
+BIND = "UPDATE seedbed.meta SET cluster_uid = $1 WHERE cluster_uid = ''"
+
+REBIND = "UPDATE seedbed.meta SET cluster_uid = $1"
+PROBE = "UPDATE seedbed.meta SET cluster_uid = cluster_uid"
+
+TYPES = "SELECT name, id, shard_count FROM seedbed.entity_type"
+
+ENTER = """
+INSERT INTO seedbed.entity_type (name, shard_count)
+SELECT name, count::int FROM unnest($1::text[], $2::text[]) AS a (name, count) ORDER BY name
+ON CONFLICT (name) DO NOTHING
+"""
+
+DURABILITY = """
+SELECT current_setting('synchronous_commit') AS waits,
+  current_setting('synchronous_standby_names') AS standbys
+"""
