@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from seedbed.calls import Failed, Replied
 from seedbed.entity import AnyEntity
-from seedbed.errors import CallError, StateError
+from seedbed.errors import CallError, StateError, UnreadableState
 from seedbed.service.logs import personal
 from seedbed_worker.cells import Cell
 from seedbed_worker.core.mailbox import HOLDING
@@ -182,7 +182,10 @@ class Commits:
         try:
             return self._codec.decode(data)
         except StateError as error:
-            raise StateError(f"{self._hosted.name} {entity.seedbed_key!r}: {error}") from error
+            raise UnreadableState(
+                f"what is stored of {self._hosted.name} {entity.seedbed_key!r} cannot be read:"
+                f" {error}; nothing ran"
+            ) from error
 
 
 def _mark(data: bytes) -> int:
