@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import DecodeError
+
 from seedbed.calls import EntityCall, Failed, Replied
-from seedbed.errors import CallError, Reason
+from seedbed.errors import CallError, Reason, UnreadableState
 from seedbed.metadata import IDEMPOTENCY_KEY
 from seedbed.request_ids import is_minted, minted_at_ms
 from seedbed.status import failed
@@ -146,8 +148,14 @@ def _made_ms(call: EntityCall) -> int | None:
 
 
 def _again(call: EntityCall, kept: Kept, shard: Shard) -> Replied | Failed:
-    """The first outcome, if this is the same call."""
-    told = decode(kept.data)
+    """The first outcome, if this is the same call. Raises `UnreadableState`."""
+    try:
+        told = decode(kept.data)
+    except DecodeError as error:
+        raise UnreadableState(
+            f"what came of the call {call.request_id!r} of {call.type} {call.key!r} cannot be"
+            f" read: {error}; nothing ran"
+        ) from error
     ours = _made_ms(call) is not None
     if told.method != call.method or (ours and told.request != digest(call.request)):
         return failed(
