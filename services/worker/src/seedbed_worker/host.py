@@ -169,7 +169,7 @@ class Host:
         ours, the next call begins another one."""
         for home in self.homes.values():
             shard = home.shards.get(lost.number)
-            if shard is lost:
+            if shard is not None and shard is lost:
                 home.lose([shard])
 
     def drop_all(self, reason: Reason = Reason.FENCED) -> None:
