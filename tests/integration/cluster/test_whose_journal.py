@@ -250,6 +250,7 @@ async def test_other_shard_counts_than_the_journals_are_refused(tmp_path: Path) 
         assert not (await running.status()).shards, "nothing is given to it"
         worker.terminate()
         assert await worker.exit_code() == 0
+        running.workers.remove(worker)
 
         running.seeds[0].env["SEEDBED_SHARDS"] = "16"
         await lose_etcd(running)
