@@ -5,6 +5,7 @@
     ├── ContractError         a .proto service cannot be an entity; names file, message, field
     ├── SettingsError         a setting is wrong; names the variable
     ├── StateError            a state cannot be serialised or read; names the field (UNKNOWN)
+    │   └── UnreadableState   what is stored of an entity; names it (UNKNOWN)
     └── ProtocolError         a peer sent what the protocol does not allow
 
 `reason` tables and gRPC codes are in `seedbed.status`; what callers see is in `docs/errors.md`.
@@ -76,6 +77,11 @@ class SettingsError(SeedbedError):
 
 class StateError(SeedbedError):
     """A state cannot be serialised or read; the text names the place in it and what to do."""
+
+
+class UnreadableState(StateError):
+    """What is stored of an entity cannot be read: the entity is not made. The text names it, and
+    its callers see it."""
 
 
 class ProtocolError(SeedbedError):

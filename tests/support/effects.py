@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.support.load import Call
 
 ENTITIES = "tests.support.witness:Witness"
+DURABLE_ENTITIES = "tests.support.durable_census:DurableWitness"
 """For `cluster(entities=...)`, with `worker_env={witness.FILE: ...}`."""
 
 CLOCKS_DIFFER_S = 1e-6

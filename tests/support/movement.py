@@ -19,7 +19,8 @@ from seedbed.sharding import shard_of
 from seedbed.v1 import admin_pb2, admin_pb2_grpc
 from tests.support import witness
 from tests.support.cluster import Cluster, Status, cluster
-from tests.support.effects import ENTITIES, check_effects, effects_of
+from tests.support.effects import DURABLE_ENTITIES, ENTITIES, check_effects, effects_of
+from tests.support.kept import check_nothing_lost, sqlite_in
 from tests.support.load import REFUSALS, Call, Dial, Load, add, check_calls, load, warm
 from tests.support.pauses import in_ms, moved_keys, pauses
 from tests.support.processes import Node
@@ -167,14 +168,21 @@ async def scene(
     through: Sequence[int] | None = None,
     in_one: bool = False,
     dial: Dial = grpc.aio.insecure_channel,
+    durable: bool = False,
 ) -> AsyncGenerator[Scene, None]:
     """A cluster with 500 calls a second on 200 keys, and a stream on every twentieth, through these
     seeds (None: all) in turn, or through one channel that knows all of them (`in_one`). When the
-    scope ends the load ends, with every call of it."""
+    scope ends the load ends, with every call of it.
+
+    `durable`: the entities are kept in a SQLite file, and at the end their values are checked.
+    """
     effects = folder / "effects"
     env = {witness.FILE: str(effects), **(worker_env or {})}
+    if durable:
+        env |= sqlite_in(folder)
     async with cluster(
-        folder, seeds=seeds, workers=workers, etcd_members=etcd_members, entities=ENTITIES,
+        folder, seeds=seeds, workers=workers, etcd_members=etcd_members,
+        entities=DURABLE_ENTITIES if durable else ENTITIES,
         seed_env=seed_env, worker_env=env,
     ) as running:  # fmt: skip
         await running.placed(workers)
@@ -187,8 +195,11 @@ async def scene(
         ):
             await warm(record, KEYS)
             await streams.opened()
-            yield Scene(running, record, streams, effects)
+            seen = Scene(running, record, streams, effects)
+            yield seen
             await asyncio.sleep(0.5)  # of load after what happened
+        if durable:
+            await check_nothing_lost(running.seeds[-1].grpc, [*record.calls, *seen.others])
 
 
 @asynccontextmanager

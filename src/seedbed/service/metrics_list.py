@@ -84,6 +84,13 @@ _LIST = (
     ),
     Metric("seedbed_fenced_total", "counter", (), "worker", "incarnations that fenced themselves"),
     Metric(
+        "seedbed_late_records_total",
+        "counter",
+        (),
+        "worker",
+        "changes that the journal refused, since another worker had the shard by then",
+    ),
+    Metric(
         "seedbed_loop_lag_seconds", "gauge", (), "all", "time by which the event loop is late now"
     ),
     Metric("seedbed_loop_lag_worst_seconds", "gauge", (), "all", "the longest so far"),

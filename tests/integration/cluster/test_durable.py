@@ -20,13 +20,13 @@ from seedbed import once, reason
 from seedbed_worker.journal.port import Kind
 from seedbed_worker.record_codec import unpack
 from tests.support.cluster import Cluster, cluster
-from tests.support.load import Call, Load, back, load, warm
+from tests.support.kept import ENTITIES, check_nothing_lost, sqlite_in
+from tests.support.load import Load, back, load, warm
 from tests.support.waiting import now, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 KEYS = [f"person-{n}" for n in range(100)]
-ENTITIES = "tests.support.durable_census:DurableCensus"
 EVENTFUL = "tests.support.event_census:EventCensus"
 EXIT_S = 25.0
 WINDOW_S = 1.0
@@ -37,29 +37,11 @@ async def durable(
     folder: Path, workers: int, *, entities: str = ENTITIES, **env: str
 ) -> AsyncGenerator[Cluster]:
     """A cluster whose workers share one SQLite file."""
-    env |= {"SEEDBED_JOURNAL": f"sqlite:///{folder}/seedbed.db"}
-    async with cluster(folder, workers=workers, entities=entities, worker_env=env) as running:
+    async with cluster(
+        folder, workers=workers, entities=entities, worker_env=sqlite_in(folder) | env
+    ) as running:
         await running.placed(workers)
         yield running
-
-
-async def check_nothing_lost(entry: str, record: Load) -> None:
-    """Every acknowledged count was given once, in order of time, and none is gone."""
-    acknowledged: dict[str, list[Call]] = defaultdict(list)
-    for call in record.calls:
-        if call.ok:
-            acknowledged[call.key].append(call)
-    unclear = defaultdict[str, int](int)
-    for call in record.failed:
-        unclear[call.key] += call.reason in ("OUTCOME_UNKNOWN", "DEADLINE")
-    async with grpc.aio.insecure_channel(entry) as channel:
-        stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
-        for key, calls in acknowledged.items():
-            counts = [call.count for call in calls]
-            assert len(set(counts)) == len(counts), f"{key}: a count was given twice: {counts}"
-            kept = (await stub.Get(pb.Person(name=key), timeout=5)).count
-            assert kept >= max(counts), f"{key}: {max(counts)} was acknowledged, {kept} is there"
-            assert kept <= len(counts) + unclear[key], f"{key}: more than was ever asked for"
 
 
 async def test_a_killed_worker_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
@@ -70,7 +52,7 @@ async def test_a_killed_worker_loses_nothing_that_was_acknowledged(tmp_path: Pat
             strike = now()
             victim.kill()
             took = await back(record, KEYS, strike, within=10)
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
     print(f"all back after {took:.2f} s; {record.summary()}")
     assert took <= 1.5, "durable types move on evidence of death"
     assert {call.reason for call in record.failed} <= {"OUTCOME_UNKNOWN"}
@@ -85,7 +67,7 @@ async def test_a_rolling_restart_keeps_every_value(tmp_path: Path) -> None:
                 assert await worker.exit_code(EXIT_S) == 0
                 await running.restart(worker)
             await asyncio.sleep(0.5)  # of load with all of them
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
     print(record.summary())
     assert not record.failed, record.failed[0]
 
@@ -99,7 +81,7 @@ async def test_a_cluster_that_lost_all_its_workers_goes_on_where_it_was(tmp_path
         for _ in range(2):
             await running.add_worker()
         await running.placed(2, within=20)
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
 
 
 @dataclass
@@ -218,7 +200,7 @@ async def test_an_entity_made_of_events_has_them_all_after_a_kill(tmp_path: Path
             victim.kill()
             await back(record, keys, strike, within=10)
             await counted(record, keys, 150)
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
     print(record.summary())
     assert victim.name in {call.worker for call in record.calls}
     there = stored(tmp_path)

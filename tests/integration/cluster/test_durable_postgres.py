@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster.test_durable import ENTITIES, KEYS, check_nothing_lost
+from tests.integration.cluster.test_durable import KEYS
 from tests.support.cluster import Cluster, cluster
+from tests.support.kept import ENTITIES, check_nothing_lost
 from tests.support.load import back, load, warm
 from tests.support.postgres import Server
 from tests.support.waiting import now
@@ -43,7 +44,7 @@ async def test_a_killed_worker_loses_nothing_that_was_acknowledged(
             strike = now()
             running.workers[0].kill()
             took = await back(record, KEYS, strike, within=10)
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
     print(f"all back after {took:.2f} s; {record.summary()}")
 
 
@@ -59,7 +60,7 @@ async def test_a_killed_database_loses_nothing_that_was_acknowledged(
                 server.start()
                 took = await back(record, KEYS, strike, within=15)
                 print(f"all back after {took:.2f} s")
-        await check_nothing_lost(running.entry, record)
+        await check_nothing_lost(running.entry, record.calls)
     print(record.summary())
     allowed = {"OUTCOME_UNKNOWN", "STORE_UNAVAILABLE", "FENCED"}
     assert {call.reason for call in record.failed} <= allowed

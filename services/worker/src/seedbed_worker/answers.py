@@ -7,7 +7,7 @@ import logging
 from seedbed.abort import Abort
 from seedbed.adapters import EntityContext
 from seedbed.calls import EntityCall, Failed, NotHere, Replied
-from seedbed.errors import CallError
+from seedbed.errors import CallError, UnreadableState
 from seedbed.groups import leaves
 from seedbed.grpc_codes import number_of_code
 from seedbed.service.logs import personal
@@ -75,7 +75,8 @@ def failure(
     if onward is not None:
         text = onward.in_words()
     else:
-        text = str(error) if isinstance(error, WrongReply) else type(error).__name__
+        ours = isinstance(error, WrongReply | UnreadableState)
+        text = str(error) if ours else type(error).__name__
     return Failed(_UNKNOWN, text, started=True)
 
 

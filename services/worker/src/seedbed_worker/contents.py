@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from seedbed.entity import AnyEntity
-from seedbed.errors import StateError
+from seedbed.errors import StateError, UnreadableState
 from seedbed_worker.emitted import Emitted
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.journal.port import History, Kind
@@ -71,7 +71,7 @@ class Contents:
         return Written(Kind.EVENTS, pack(events), _mark(state), pack([state]) if due else b"")
 
     def restore(self, entity: AnyEntity, found: History | None) -> None:
-        """Give the entity what is kept of it. Raises `StateError`, which names the record."""
+        """Give the entity what is kept of it. Raises `UnreadableState`, which names the record."""
         if found is None or not found.exists:
             entity.state = self._hosted.state()
             entity.seedbed_kept, entity.seedbed_seq = NOTHING, found.seq if found else 0
@@ -90,8 +90,8 @@ class Contents:
             entity.seedbed_seq = seq
             entity.seedbed_kept = _mark(self._stored.write_state(entity.state))
         except StateError as error:
-            message = f"{self._name(entity)}: record {seq} cannot be read: {error}"
-            raise StateError(message) from error
+            message = f"{self._name(entity)}: record {seq} cannot be read: {error}; nothing ran"
+            raise UnreadableState(message) from error
 
     def _base(self, found: History) -> object:
         if found.state is None:

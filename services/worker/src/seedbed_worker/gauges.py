@@ -29,6 +29,9 @@ def set_gauges(worker: Worker) -> None:
         "seedbed_failing_reminders",
         lambda: {(type_,): host.reminders.agenda.failing(type_) for type_ in host.homes},
     )
+    if worker.durability is not None:
+        store = worker.durability.store
+        gauge("seedbed_late_records_total", lambda: store.late)
     gauge("seedbed_loop_lag_seconds", lambda: worker.lag.lag_ns() / 1e9)
     gauge("seedbed_loop_lag_worst_seconds", lambda: worker.lag.worst_ns / 1e9)
 

@@ -266,6 +266,8 @@ class Job(Ticket):
             if self.onward is not None:
                 self.onward.turn_ended()
                 self.onward = None  # they hold each other
+        elif isinstance(answer, Failed) and answer.reason is None:  # the entity was not made
+            answer = replace(answer, epoch=self.shard.epoch)
         self.end(answer)
 
     def hold(self, answer: Answer, commit: Commit) -> None:

@@ -43,8 +43,12 @@ class JournalStore:
         self._writer = JournalWriter(
             journal, new_writer=new_writer, lost=self._give_up, epoch_seen=epoch_seen
         )
-
         self._snapshots = SnapshotWriter(journal, keep=keep)
+
+    @property
+    def late(self) -> int:
+        """Records that were refused, since their shards had been taken by others."""
+        return self._writer.late
 
     async def run(self) -> None:
         """Write until cancelled."""

@@ -86,6 +86,8 @@ class JournalWriter:
         self._epoch_seen = epoch_seen
         self._lanes = [_Lane() for _ in range(journal.lanes)]
         self._tasks: asyncio.TaskGroup | None = None
+        self.late = 0
+        """Records that the journal has refused, since their shards had been taken by others."""
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -161,7 +163,11 @@ class JournalWriter:
         """As the journal's; a shard whose records clash with what is there is not among those that
         were written."""
         try:
-            return set(await self._journal.append(_wire(groups)))
+            written = set(await self._journal.append(_wire(groups)))
+            for owned, items in groups.items():
+                if (owned.type, owned.number) not in written:
+                    self.late += len(items)
+            return written
         except Clash as error:
             if len(groups) > 1:
                 written = set[ShardKey]()
