@@ -127,6 +127,7 @@ async def test_a_repeat_makes_its_calls_under_the_same_ids_after_a_crash_too() -
         await rpc.AccountStub(c.channel).Act(act("a", "pay"))
         await c.advance(timedelta())
         assert Reminded.fails == 1
+        await c.advance(timedelta(seconds=0.3))
         await c.kill(0)
         await c.advance(timedelta(minutes=5))
         assert Reminded.fails == 0

@@ -303,7 +303,9 @@ async def test_a_shard_on_its_way_out_fires_nothing_and_what_runs_ends() -> None
         GATED.add("slow")
         await act(w, "ring 1 slow, ring 2")
         await wait_s(w, 1.1)
+        assert w.host.reminders.agenda.stored == 2
         hand_off(w)
+        assert w.host.reminders.agenda.stored == 1, "what runs, and nothing else"
         await wait_s(w, 3)
         assert RANG == ["aslow 1"]
         GATES.open("slow")
