@@ -17,24 +17,19 @@ import uvloop
 from census.v1 import census_pb2 as pb
 from census.v1 import census_pb2_grpc as rpc
 
+from benchmarks.hosting import HOUR_NS, SHARDS, hosting
 from benchmarks.report import Report
 from seedbed import Entity, ServicerContext
 from seedbed.adapters import EntityContext
 from seedbed.calls import EntityCall
 from seedbed.clock import SystemClock
-from seedbed.ids import Epoch, Generation, Incarnation, NodeId
-from seedbed.routing import Owner, ShardTable
-from seedbed.service.metrics import Metrics
+from seedbed.ids import Epoch, Generation
 from seedbed.sharding import shard_of
-from seedbed_worker.core.lease import Lease
-from seedbed_worker.core.region import Region
 from seedbed_worker.host import Host
 from seedbed_worker.jobs import Answer
 from seedbed_worker.loader import host_class
 from seedbed_worker.runtime import HostLimits
 
-SHARDS = 1024
-HOUR_NS = 3_600_000_000_000
 WAVE = 64
 CALLS = 100_000
 RESIDENT = 10_000
@@ -130,32 +125,10 @@ def _run(answer: Connection) -> None:
 
 async def _measured() -> Figures:
     clock = SystemClock()
-    region = Region()
-    region.begin(Incarnation("me"))
-    owner = Owner(NodeId("n"), Incarnation("me"), "127.0.0.1", 1)
-    epochs = (Epoch(1),) * SHARDS
-    region.observe(
-        [ShardTable("census", 0, SHARDS, Generation(1), (owner,), (1,) * SHARDS, epochs)],
-        clock.now_ns(),
-    )
-    lease = Lease(Incarnation("me"), HOUR_NS, HOUR_NS // 10)
-    lease.sent(1, clock.now_ns())
-    lease.renewed(1, HOUR_NS, clock.now_ns())
-    host = Host(
-        hosted=[host_class(Plain)],
-        region=region,
-        clock=clock,
-        limits=HostLimits(max_entities=2 * IDLE, idle_timeout_s=36_000),
-        node_id="n",
-        metrics=Metrics(),
-    )
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(host.run())
-        await asyncio.sleep(0)
-        host.begin(lease)
+    limits = HostLimits(max_entities=2 * IDLE, idle_timeout_s=36_000)
+    async with hosting(host_class(Plain), clock, limits) as (host, tasks):
         speed = await _speed(host, clock, tasks)
         bytes_each, gc_ms = await _memory(host, clock)
-        running.cancel()
     return Figures(**speed, bytes_each=bytes_each, gc_ms=gc_ms)
 
 

@@ -40,6 +40,9 @@ class TypeContract:
     methods: Mapping[str, MethodContract]
     idle_timeout_s: float | None = None
     """Only known where the service's own descriptor is."""
+    snapshot_every: int = 0
+    """Changes between two snapshots of an event-sourced entity; 0: the worker's default. Known
+    where the idle timeout is."""
 
     @property
     def key_kind(self) -> KeyKind:
@@ -48,7 +51,7 @@ class TypeContract:
 
 
 def to_proto(contract: TypeContract) -> store_pb2.TypeContract:
-    """The contract as it is kept and sent (without the idle timeout, which is the worker's)."""
+    """The contract as it is kept and sent (without what only its worker needs)."""
     return store_pb2.TypeContract(
         type=contract.type,
         shard_count=contract.shard_count,
@@ -133,6 +136,7 @@ def merge(old: TypeContract, new: TypeContract) -> TypeContract:
         shard_count=new.shard_count or old.shard_count,
         methods=methods,
         idle_timeout_s=new.idle_timeout_s,
+        snapshot_every=new.snapshot_every,
     )
 
 

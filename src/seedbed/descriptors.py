@@ -78,7 +78,14 @@ def contract_of(service: ServiceDescriptor) -> TypeContract:
                 f"{where}: idle_timeout is not above 0: leave it out or raise it", symbol=symbol
             )
     methods = {method.name: _method(service, method) for method in service.methods}
-    contract = TypeContract(entity.type, service.full_name, entity.shards, methods, idle_timeout_s)
+    contract = TypeContract(
+        entity.type,
+        service.full_name,
+        entity.shards,
+        methods,
+        idle_timeout_s,
+        entity.snapshot_every,
+    )
     if mixed := mixed_kinds(contract):
         raise ContractError(f"{where}: {mixed}", symbol=symbol)
     return contract

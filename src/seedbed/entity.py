@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, NoReturn, TypeAlias, cast
 
 from typing_extensions import TypeVar
 
@@ -36,6 +36,8 @@ class Entity(Generic[S, E]):
     )  # fmt: skip
 
     seedbed_durable: ClassVar[bool] = True
+    seedbed_read: ClassVar[Callable[[str, bytes], object] | None] = None
+    """A loader's: reads what is stored of the class."""
     seedbed_remember: ClassVar[bool] = False
     seedbed_kept: int
     """What is kept of it: 0 for nothing, else a mark that only its host can read."""
@@ -116,7 +118,7 @@ class Entity(Generic[S, E]):
     def save(self) -> None:
         """Keep the state as it is at the end of this turn, if that succeeds.
 
-        Raises `RuntimeError` in a read-only turn and outside any turn.
+        Raises `RuntimeError` in a read-only turn, outside any turn, and in a class with events.
         """
         writing(self, "save()").save()
 
@@ -133,17 +135,27 @@ class Entity(Generic[S, E]):
         return running(self, "changes()").changes(after)
 
     def emit(self, event: E) -> None:
-        """Record an event and `apply` it at once."""
-        _later("emit()", "durable entities")
+        """Record an event as it is now, and `apply` it at once.
+
+        All events of a turn are kept at its end, if that succeeds. A class with events has no
+        `save`. Raises `RuntimeError` in a read-only turn, outside any turn, and in a class without
+        events; `StateError` for an event that cannot be stored.
+        """
+        writing(self, "emit()").emit(event)
 
     def apply(self, event: E) -> None:
-        """Override: change the state as the event says."""
-        _later("apply()", "durable entities")
+        """Override: change the state as the event says, and nothing else.
+
+        It runs in `emit`, and again for each event whenever the state is read: outside any turn,
+        so what it needs stands in the event. What it raises fails the turn.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} has events, and no apply()")
 
     def delete(self) -> None:
         """Drop state, events and reminders at the end of this turn, if that succeeds.
 
-        The next turn finds a fresh state. The later of `save` and `delete` in a turn counts.
+        The next turn finds a fresh state. The later of `save` (or `emit`) and `delete` in a turn
+        counts.
         Raises `RuntimeError` in a read-only turn and outside any turn.
         """
         writing(self, "delete()").delete()
@@ -178,8 +190,21 @@ class Entity(Generic[S, E]):
 
     @classmethod
     def decode(cls, name: str, data: bytes) -> S | E:
-        """Override: read a stored state or event of an older shape."""
-        _later("decode()", "durable entities")
+        """Read a stored state or event.
+
+        `name` is a protobuf message's full name, else the name that its class has in its module;
+        empty for a class without a state. Override it for what was renamed or had another shape,
+        and leave the rest to `super().decode(name, data)`, which finds the class by its name.
+        Raises `StateError` for what it cannot read.
+        """
+        read = cls.seedbed_read
+        if read is None:
+            raise RuntimeError(
+                f"decode(): no worker has loaded {cls.__qualname__}, or it is not durable: in a"
+                " test, use it within `async with cluster(…)`"
+            )
+        # It gives instances of the state or of one of the events, which is what S and E say.
+        return cast("S | E", read(name, data))
 
 
 AnyEntity: TypeAlias = Entity[Any, Any]

@@ -1,7 +1,7 @@
-"""Names of calls whose caller gave none: UUIDv7, so that a name carries its time.
+"""Names of calls whose caller gave none: UUIDs whose first part is a time, as in UUIDv7.
 
-An edge mints them at random; those of an entity's calls are derived, so that a turn that is run
-again makes the same calls.
+An edge mints them at random, version 7. Those of an entity's calls are derived, version 8, so that
+a turn that is run again makes the same calls.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from typing import Final
 from seedbed.clock import Clock
 
 _SEEDS: Final = SystemRandom()
+
+_MINTED: Final = 0x7000
+_DERIVED: Final = 0x8000
 
 
 class RequestIds:
@@ -26,7 +29,7 @@ class RequestIds:
 
     def mint(self) -> str:
         """A new id, as text in a UUID's usual form."""
-        return _text(self._clock.wall_ms(), self._random.getrandbits(74))
+        return _text(self._clock.wall_ms(), _MINTED, self._random.getrandbits(74))
 
 
 class DerivedIds:
@@ -45,7 +48,8 @@ class DerivedIds:
         """The id of what this names."""
         digest = self._hash.copy()
         digest.update(_bytes(name))
-        return _text(self._at_ms, int.from_bytes(digest.digest(), "big") & (1 << 74) - 1)
+        bits = int.from_bytes(digest.digest(), "big") & (1 << 74) - 1
+        return _text(self._at_ms, _DERIVED, bits)
 
 
 def _bytes(parts: tuple[str, ...]) -> bytes:
@@ -57,7 +61,7 @@ def _bytes(parts: tuple[str, ...]) -> bytes:
 def minted_at_ms(request_id: str) -> int | None:
     """The time in an id of ours (ms since 1970); None for any other text."""
     text = request_id.replace("-", "")
-    if len(text) != 32 or text[12] != "7":
+    if len(text) != 32 or text[12] not in "78":
         return None
     try:
         return int(text[:12], 16)
@@ -65,12 +69,17 @@ def minted_at_ms(request_id: str) -> int | None:
         return None
 
 
-def _text(ms: int, bits: int) -> str:
+def is_minted(request_id: str) -> bool:
+    """Is it, of ids of ours, one that an edge has minted?"""
+    return request_id[14:15] == "7"
+
+
+def _text(ms: int, version: int, bits: int) -> str:
     # One format, because this is on the path of every call.
-    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031
+    return "%08x-%04x-%04x-%04x-%012x" % (  # noqa: UP031
         ms >> 16 & 0xFFFF_FFFF,
         ms & 0xFFFF,
-        bits >> 62,
+        version | bits >> 62,
         0x8000 | bits >> 48 & 0x3FFF,
         bits & 0xFFFF_FFFF_FFFF,
     )

@@ -128,6 +128,11 @@ class RunningTurn(Protocol):
         ...
 
     @property
+    def is_applying(self) -> bool:
+        """The turn applies an event that it has emitted; `open` is False meanwhile."""
+        ...
+
+    @property
     def read_only(self) -> bool: ...
 
     @property
@@ -143,6 +148,8 @@ class RunningTurn(Protocol):
     def turn(self) -> Turn: ...
 
     def save(self) -> None: ...
+
+    def emit(self, event: object) -> None: ...
 
     def delete(self) -> None: ...
 
@@ -190,6 +197,11 @@ def _why(turn: RunningTurn | None, entity: object) -> str:
         return (
             "inside `async with self.outside():` there is no turn: use it before the block, or"
             " after it in the new turn"
+        )
+    if turn.is_applying:
+        return (
+            "inside apply() there is no turn, since it runs again whenever the state is read: put"
+            " what it needs into the event (the time, for example)"
         )
     return (
         "its turn is over: a task must end within the turn that started it (asyncio.TaskGroup),"

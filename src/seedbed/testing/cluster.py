@@ -18,13 +18,14 @@ from seedbed.testing.calls import KitSession
 from seedbed.testing.memory_transport import MemoryTransport
 from seedbed.testing.patience import finished
 from seedbed.testing.placement import Placement
+from seedbed.testing.restored import restored
 from seedbed.testing.timeline import Timeline
 from seedbed.testing.worker import KitWorker
 from seedbed_worker.activation import Departure
-from seedbed_worker.entity_store import EntityStore
+from seedbed_worker.contents import Contents
+from seedbed_worker.entity_store import MemoryStore
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.jobs import Job
-from seedbed_worker.state_codec import codec_of
 
 S = TypeVar("S")
 E = TypeVar("E")
@@ -42,7 +43,7 @@ class Cluster:
         self,
         hosted: Mapping[type, HostedClass],
         workers: Sequence[KitWorker],
-        store: EntityStore,
+        store: MemoryStore,
         placement: Placement,
         session: KitSession,
         timeline: Timeline,
@@ -163,17 +164,25 @@ class Cluster:
         found = hosted.state()
         if hosted.durable:
             kept = await self._store.load(type_, key, self._placement.place(type_, shard))
-            if kept is not None and kept.exists and kept.state is not None:
-                found = codec_of(hosted.state).decode(kept.state)
+            found = restored(hosted, key, kept)
         # What the loader found to make, and its codec reads, is the class's S.
         return cast("S", found)
 
     async def events(self, cls: type[Entity[Any, E]], key: str) -> list[E]:
-        """The entity's events; not built yet."""
-        raise NotImplementedError(
-            "Cluster.events() is not built yet: it comes with emit() and durable entities in a"
-            " later release"
-        )
+        """The events that are stored of an entity since it was last deleted, in order.
+
+        Those of a turn that runs are not among them. A volatile class stores none.
+        """
+        type_, _ = self._shard(cls, key)
+        hosted = self._hosted[cls]
+        if not hosted.durable:
+            return []
+        contents = Contents(hosted)
+        found = [
+            event for data in self._store.events(type_, key) for event in contents.events_of(data)
+        ]
+        # They are of the classes that the loader found in the class's E.
+        return cast("list[E]", found)
 
     def _worker(self, number: int, what: str) -> KitWorker:
         worker = self._workers.get(number)

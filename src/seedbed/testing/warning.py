@@ -26,7 +26,8 @@ class StillRunning(UserWarning):
 
 
 class UnsavedChange(UserWarning):
-    """A turn of a durable class changed the state, succeeded, and did not call `save()`.
+    """A turn of a durable class changed the state, succeeded, and did not call `save()`; in a class
+    with events: it changed what its events do not say.
 
     The change stays in memory until the entity leaves it, or a turn fails.
     """

@@ -43,8 +43,8 @@ async def test_a_damaged_record_stops_its_entity_alone(tmp_path: Path) -> None:
 
             for call in (stub.Add, stub.Get):
                 error = await refused(call(pb.Person(name="person-3"), timeout=10))
-                assert "DurableCensus 'person-3' cannot be read" in error
-            assert "DurableCensus 'person-3' cannot be read" in new.log_text()
+                assert "DurableCensus 'person-3': record 1 cannot be read" in error
+            assert "DurableCensus 'person-3': record 1 cannot be read" in new.log_text()
             repeat = stub.Add(pb.Person(name="person-4"), timeout=10, metadata=once("first"))
             assert "call 'first' of census 'person-4' cannot be read" in await refused(repeat)
             for key in (key for key in KEYS if key != "person-3"):

@@ -66,8 +66,9 @@ async def counted(entry: str, times: int) -> dict[str, int]:
 
 async def adopted(running: Cluster, *arguments: str, **env: str) -> tuple[int, dict[str, str]]:
     """Exit code of what the page says, and what it prints."""
-    [block] = blocks(ROOT / "docs" / "operations.md")
-    program, *verb = block.text.split()
+    page = blocks(ROOT / "docs" / "operations.md")
+    [text] = [block.text for block in page if "adopt" in block.text]
+    program, *verb = text.split()
     assert program == "seedbed"
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("SEEDBED_")}
     process = await asyncio.create_subprocess_exec(
@@ -199,6 +200,44 @@ async def test_a_worker_with_a_journal_of_its_own_is_refused(tmp_path: Path) -> 
         assert running.workers[0].name in said["message"], "it uses the other one"
 
 
+async def one_of(workers: list[Node], *words: str) -> None:
+    """Wait until one of them has been refused in these words, and the other is ready."""
+
+    def refused() -> list[Node]:
+        return [
+            node
+            for node in workers
+            if any(
+                '"worker refused"' in line and all(word in line for word in words)
+                for line in node.log_text().splitlines()
+            )
+        ]
+
+    await until("one is refused", lambda: len(refused()) == 1, within=20)
+    [other] = [node for node in workers if node not in refused()]
+    await other.ready()
+    assert len(refused()) == 1
+
+
+async def test_of_two_fresh_journals_at_once_a_cluster_takes_one(tmp_path: Path) -> None:
+    async with durable(tmp_path, tmp_path, workers=0) as running:
+        folders = [tmp_path / "a", tmp_path / "b"]
+        for folder in folders:
+            folder.mkdir()
+        workers = [await unready(running, **journal(folder)) for folder in folders]
+        await one_of(workers, "WRONG_JOURNAL", "all workers of a cluster use one journal")
+        assert set((await counted(running.entry, 1)).values()) == {1}
+
+
+async def test_of_two_clusters_at_once_a_fresh_journal_takes_one(tmp_path: Path) -> None:
+    async with (
+        durable(tmp_path / "one", tmp_path, workers=0) as one,
+        durable(tmp_path / "two", tmp_path, workers=0) as two,
+    ):
+        workers = [await unready(one), await unready(two)]
+        await one_of(workers, "WRONG_JOURNAL", "uid")
+
+
 async def test_other_shard_counts_than_the_journals_are_refused(tmp_path: Path) -> None:
     async with durable(tmp_path, tmp_path) as running:
         before = await counted(running.entry, 1)
@@ -208,7 +247,9 @@ async def test_other_shard_counts_than_the_journals_are_refused(tmp_path: Path) 
         worker = await unready(running)
         await says(worker, "WRONG_JOURNAL", "census has 16 shards, in this cluster 32")
         await check_not_ready(worker, "WRONG_JOURNAL", "16 shards")
-        await running.until("it has left", lambda status: not status.shards)
+        assert not (await running.status()).shards, "nothing is given to it"
+        worker.terminate()
+        assert await worker.exit_code() == 0
 
         running.seeds[0].env["SEEDBED_SHARDS"] = "16"
         await lose_etcd(running)

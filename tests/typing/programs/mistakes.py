@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import assert_never
 
 from order import Order
 from orders.v1 import order_pb2 as pb
@@ -46,6 +47,24 @@ class Stateless(Entity, rpc.OrderServicer):
 
     async def Get(self, request: pb.OrderRef, context: ServicerContext) -> pb.OrderView:
         return pb.OrderView()
+
+
+class Forgetful(Entity[pb.OrderState, pb.OrderRef | pb.OrderView], rpc.OrderServicer):
+    def apply(self, event: pb.OrderRef | pb.OrderView) -> None:
+        match event:
+            case pb.OrderView():
+                self.state.phase = event.phase
+            case _:
+                assert_never(event)  # refused
+
+    async def Place(self, request: pb.PlaceRequest, context: ServicerContext) -> pb.OrderView:
+        self.emit(pb.OrderRef())
+        self.emit(request)  # refused
+        return pb.OrderView()
+
+    @classmethod
+    def decode(cls, name: str, data: bytes) -> pb.PlaceRequest:  # refused
+        return pb.PlaceRequest()
 
 
 no_payments: Factory = Order  # refused

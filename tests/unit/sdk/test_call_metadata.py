@@ -54,7 +54,7 @@ def test_a_callers_own_key_carries_no_time() -> None:
 def test_a_derived_id_follows_from_its_parts_and_carries_its_time() -> None:
     made = DerivedIds(1_700_000_000_000, "order", "o-1").of("account", "0")
     assert made == DerivedIds(1_700_000_000_000, "order", "o-1").of("account", "0")
-    assert UUID(made).version == 7
+    assert UUID(made).version == 8, "so it is told from what an edge has minted"
     assert UUID(made).variant == "specified in RFC 4122"
     assert minted_at_ms(made) == 1_700_000_000_000
 

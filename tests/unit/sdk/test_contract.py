@@ -57,6 +57,7 @@ def test_a_contract_has_type_service_and_methods_by_name() -> None:
     made = contract(REF, service(method("Get", "Ref"), method("Set", "Ref")))
     assert (made.type, made.service, made.shard_count) == ("thing", "demo.Thing", 0)
     assert made.idle_timeout_s is None
+    assert made.snapshot_every == 0
     assert list(made.methods) == ["Get", "Set"]
     assert made.methods["Get"] == MethodContract(
         name="Get",
@@ -71,10 +72,14 @@ def test_a_contract_has_type_service_and_methods_by_name() -> None:
 
 def test_options_of_the_service_are_read() -> None:
     options = EntityOptions(
-        type="a.b-9", shards=4096, idle_timeout=Duration(seconds=1, nanos=5 * 10**8)
+        type="a.b-9",
+        shards=4096,
+        idle_timeout=Duration(seconds=1, nanos=5 * 10**8),
+        snapshot_every=7,
     )
     made = contract(REF, service(entity=options))
     assert (made.type, made.shard_count, made.idle_timeout_s) == ("a.b-9", 4096, 1.5)
+    assert made.snapshot_every == 7
 
 
 @pytest.mark.parametrize(

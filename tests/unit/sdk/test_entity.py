@@ -46,9 +46,13 @@ def test_what_is_there_from_activated_on_is_not_there_before(name: str) -> None:
         getattr(Cart(), name)
 
 
+NO_EVENT: Never = cast("Never", None)
+"""Cart has no events, and what is called with it must not look."""
+
 IN_TURNS: dict[str, Callable[[Cart], object]] = {
     "turn": lambda cart: cart.turn,
     "save": lambda cart: cart.save(),
+    "emit": lambda cart: cart.emit(NO_EVENT),
     "delete": lambda cart: cart.delete(),
     "outside": lambda cart: cart.outside(),
     "passivate": lambda cart: cart.passivate(),
@@ -79,15 +83,9 @@ def test_another_entitys_turn_is_not_this_ones() -> None:
         CURRENT.reset(token)
 
 
-NO_EVENT: Never = cast("Never", None)
-"""Cart has no events, and what is called with it must not look."""
-
 LATER: dict[str, Callable[[Cart], object]] = {
-    "emit()": lambda cart: cart.emit(NO_EVENT),
-    "apply()": lambda cart: cart.apply(NO_EVENT),
     "remind()": lambda cart: cart.remind(cart.noop, after=timedelta(1)),
     "forget()": lambda cart: cart.forget(cart.noop),
-    "decode()": lambda cart: cart.decode("", b""),
 }
 
 
@@ -97,6 +95,16 @@ def test_what_is_not_built_yet_says_so(name: str) -> None:
         LATER[name](Cart())
     assert name in str(caught.value)
     assert "later release" in str(caught.value)
+
+
+def test_an_event_needs_an_apply() -> None:
+    with pytest.raises(NotImplementedError, match=r"Cart has events, and no apply\(\)"):
+        Cart().apply(NO_EVENT)
+
+
+def test_nothing_is_decoded_before_a_worker_has_seen_the_class() -> None:
+    with pytest.raises(RuntimeError, match="no worker has loaded Cart"):
+        Cart.decode("", b"")
 
 
 def test_users_may_use_ordinary_attribute_names() -> None:

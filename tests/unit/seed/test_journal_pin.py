@@ -208,6 +208,15 @@ async def test_a_journal_of_a_lost_store_is_adopted_and_then_admitted() -> None:
         assert await adopted(seed, "j1") == uid, "once more does no harm, also while it is used"
 
 
+async def test_a_restored_journal_is_adopted_with_its_new_timeline() -> None:
+    async with desk() as seed:
+        await seed.pin.admit(durable())
+        restored = adoption("j1")
+        restored.timeline = "later"
+        await ask(seed, "AdoptJournal", restored)
+        assert (await info(seed.store)).journal_timeline == "later"
+
+
 async def test_another_journal_than_the_pinned_is_adopted_by_force_if_nobody_uses_that() -> None:
     async with desk() as seed:
         worker, _ = await seed.join(durable())

@@ -12,7 +12,7 @@ from seedbed import ServicerContext
 from seedbed.calls import EntityCall, Replied
 from seedbed.errors import Reason
 from seedbed.request_ids import RequestIds
-from seedbed_worker.repeats import MINTED_MS
+from seedbed_worker.repeats import MADE_MS
 from seedbed_worker.runtime import HostLimits
 from tests.unit.worker.commits_world import Kept, Store, Volatile
 from tests.unit.worker.host_world import GATES, World, reason, refused, reply, settle, world
@@ -42,9 +42,11 @@ def named(w: World, name: str = "mine", *, amount: int = 1, method: str = "Write
     return call
 
 
-def minted(w: World, *, amount: int = 1) -> EntityCall:
-    """A call under an id of an edge."""
-    return w.call("Write", amount=amount, request_id=RequestIds(w.clock).mint())
+def minted(w: World, *, amount: int = 1, attempt: int = 2) -> EntityCall:
+    """A call under an id of an edge; not the first attempt."""
+    call = w.call("Write", amount=amount, request_id=RequestIds(w.clock).mint())
+    call.attempt = attempt
+    return call
 
 
 def later(w: World, seconds: float) -> None:
@@ -210,7 +212,7 @@ async def test_an_id_of_ours_is_refused_once_its_outcome_may_be_forgotten() -> N
         call = minted(w)
         late = minted(w)
         reply(await w.run(replace(call)))
-        later(w, MINTED_MS / 1000 + 1)
+        later(w, MADE_MS / 1000 + 1)
         for one in (call, late):
             answer = refused(await w.run(replace(one)))
             assert (answer.reason, answer.started) == (Reason.REQUEST_TOO_OLD, False)
@@ -237,3 +239,18 @@ async def test_the_store_is_asked_only_if_it_may_know_more(ours: bool) -> None:
         later(w, 120)
         await w.run(minted(w) if ours else named(w, "new"))
         assert store.asked == (1 if ours else 2)
+
+
+async def test_a_first_attempt_under_an_edge_s_id_is_never_looked_up() -> None:
+    store = Store()
+    async with world(Kept, store=store, limits=HostLimits(repeat_bytes=0)) as w:
+        for n in range(5):
+            await w.write(amount=n)
+        leave_memory(w)
+        call, before = minted(w, attempt=1), store.asked
+        first = await w.run(replace(call))
+        assert store.asked == before
+        assert await w.run(replace(call, attempt=2)) == first, "but its repeat is"
+        late = minted(w, attempt=1)
+        later(w, MADE_MS / 1000 + 1)
+        assert isinstance(await w.run(late), Replied), "however late it comes"

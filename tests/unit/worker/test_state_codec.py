@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Annotated, NamedTuple
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from probe.v1 import probe_pb2 as pb
+from typing_extensions import TypedDict
 
 from seedbed.errors import StateError
-from seedbed_worker.state_codec import codec_of
+from seedbed_worker.state_codec import codec_of, codec_of_class
 
 
 @dataclass
@@ -109,6 +112,110 @@ def test_a_state_of_another_type_is_refused(
 def test_bytes_of_another_kind_are_refused(factory: Callable[[], object]) -> None:
     with pytest.raises(StateError, match="these bytes are no"):
         codec_of(factory).decode(b"\x93\xff")
+
+
+# What a newer build wrote.
+
+
+class Tagged(msgspec.Struct, tag="one"):
+    a: int = 0
+
+
+class OtherTagged(msgspec.Struct, tag="two"):
+    b: int = 0
+
+
+class Row(msgspec.Struct, array_like=True):
+    a: int = 0
+
+
+class Pair(NamedTuple):
+    a: int
+    line: Line
+
+
+class Sparse(msgspec.Struct, omit_defaults=True, rename="camel"):
+    unit_price: int = 0
+    kept: Line | None = None
+
+
+class Loose(TypedDict):
+    a: int
+
+
+@dataclass
+class Deep:
+    lines: list[Line] = field(default_factory=list[Line])
+    by_name: dict[str, Line] = field(default_factory=dict[str, Line])
+    pair: tuple[int, Line] | None = None
+    many: tuple[Line, ...] = ()
+    tagged: Tagged | OtherTagged | None = None
+    either: list[Line] | Line | None = None
+    rows: list[Row] = field(default_factory=list[Row])
+    named: Pair | None = None
+    loose: Loose | None = None
+    sparse: Sparse | None = None
+    positive: Annotated[int, msgspec.Meta(ge=0)] = 0
+    tags: set[str] = field(default_factory=set[str])
+    inner: Deep | None = None
+
+
+NEW_LINE = {"item": "a", "price": 1}
+
+
+@pytest.mark.parametrize(
+    ("stored", "place"),
+    [
+        ({"more": 1}, ".more"),
+        ({"lines": [{"item": "a"}, NEW_LINE]}, ".lines[1].price"),
+        ({"by_name": {"x": NEW_LINE}}, ".by_name['x'].price"),
+        ({"pair": [1, NEW_LINE]}, ".pair[1].price"),
+        ({"many": [NEW_LINE]}, ".many[0].price"),
+        ({"tagged": {"type": "two", "b": 1, "a": 1}}, ".tagged.a"),
+        ({"either": NEW_LINE}, ".either.price"),
+        ({"either": [NEW_LINE]}, ".either[0].price"),
+        ({"rows": [[1, 2]]}, ".rows[0][1]"),
+        ({"named": [1, NEW_LINE]}, ".named[1].price"),
+        ({"loose": {"a": 1, "b": 1}}, ".loose.b"),
+        ({"sparse": {"unitPrice": 1, "more": 2}}, ".sparse.more"),
+        ({"inner": {"inner": {"more": 1}}}, ".inner.inner.more"),
+    ],
+)
+def test_a_field_that_is_not_in_the_class_is_refused_with_its_place(
+    stored: dict[str, object], place: str
+) -> None:
+    data = msgspec.msgpack.encode(stored)
+    with pytest.raises(StateError, match=rf"a field that Deep has not: {re.escape(place)} \("):
+        codec_of(Deep).decode(data)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"positive": 5, "tags": ["b", "a", "b"]},
+        {"sparse": {"unitPrice": 0, "kept": None}},
+        {"lines": [{"amount": 2, "item": "in another order"}]},
+        {"tagged": {"type": "one"}},
+        {"rows": [[]], "pair": [1, {"item": "a"}], "named": [1, {"item": "a"}]},
+        {},
+    ],
+)
+def test_what_older_builds_wrote_otherwise_is_read(stored: dict[str, object]) -> None:
+    assert isinstance(codec_of(Deep).decode(msgspec.msgpack.encode(stored)), Deep)
+
+
+def test_protobuf_keeps_fields_that_it_does_not_know() -> None:
+    codec = codec_of(pb.Reply)
+    newer = pb.Reply(total=1).SerializeToString() + b"\xf8\x07\x2a"
+    assert codec.encode(codec.decode(newer)) == newer
+
+
+def test_an_event_is_named_in_errors() -> None:
+    codec = codec_of_class(Line, "the event Line")
+    with pytest.raises(StateError, match=r"`int`, got `str` - at `the event Line\.amount`"):
+        codec.encode(Line("a", "b"))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    with pytest.raises(StateError, match=r"the event Line\.item is of type object, which cannot"):
+        codec.encode(Line(object()))  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 @dataclass

@@ -14,35 +14,26 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from seedbed.calls import Failed, Replied
 from seedbed.entity import AnyEntity
-from seedbed.errors import CallError, StateError, UnreadableState
+from seedbed.errors import CallError
 from seedbed.service.logs import personal
 from seedbed_worker.cells import Cell
+from seedbed_worker.contents import KEPT, NOTHING, UNSURE, Contents, Written, deletes
 from seedbed_worker.core.mailbox import HOLDING
+from seedbed_worker.emitted import Emitted
 from seedbed_worker.entity_store import Commit, EntityStore, Ownership
 from seedbed_worker.hosted import HostedClass
-from seedbed_worker.journal.port import History, Kind, Record
-from seedbed_worker.state_codec import StateCodec, codec_of
+from seedbed_worker.journal.port import History, Record, Snapshot
 
 if TYPE_CHECKING:
     from seedbed_worker.jobs import Job  # a job asks for its turn to be ended
 
 log = logging.getLogger(__name__)
 
-Change: TypeAlias = Literal["save", "delete"]
-
 Drop: TypeAlias = Callable[[AnyEntity, CallError], object]
-
-# What `seedbed_kept` says of an entity; else it is a hash of its stored state. With that a failed
-# turn is compared without a read, for 40 bytes an entity.
-NOTHING = 0
-KEPT = 1
-"""Of a volatile class."""
-UNSURE = -1
-"""A commit was refused at once. No hash of bytes is -1."""
 
 
 class Commits:
@@ -51,10 +42,9 @@ class Commits:
     Raises `StateError` if the class's fresh state cannot be serialised.
     """
 
-    __slots__ = ("_codec", "_drop", "_fresh", "_hosted", "_store", "_type", "under_way")
+    __slots__ = ("_contents", "_drop", "_hosted", "_store", "_type", "under_way")
 
-    _codec: StateCodec
-    _fresh: int
+    _contents: Contents
 
     def __init__(self, hosted: HostedClass, store: EntityStore, drop: Drop) -> None:
         self._hosted = hosted
@@ -64,8 +54,7 @@ class Commits:
         self._type = hosted.contract.type
         self._store = store if hosted.durable else None
         if self._store is not None:
-            self._codec = codec_of(hosted.state)
-            self._fresh = _mark(self._codec.encode(hosted.state()))
+            self._contents = Contents(hosted)
 
     async def load(self, entity: AnyEntity, shard: Ownership) -> None:
         """Give the entity its state; raises what the store does, and `StateError`."""
@@ -87,26 +76,35 @@ class Commits:
         cell, entity = job.cell, job.entity
         if change is None or cell is None or entity is None:
             return
+        deleted = deletes(change)
+        if isinstance(change, Emitted) and change.failure is not None:
+            raise change.failure
         seq = entity.seedbed_seq + 1
-        kept = NOTHING if change == "delete" else KEPT
+        kept = NOTHING if deleted else KEPT
         commit: Commit | None = None
+        snapshot: Snapshot | None = None
         if self._store is not None:
-            record = self._record(entity, change, seq, job, answer)
+            written = self._contents.write(entity, change, seq)
+            record = self._record(entity, written, seq, job, answer)
+            if written.snapshot:
+                snapshot = Snapshot(record.key, seq, written.snapshot, record.time_ms)
             try:
                 commit = self._store.commit(self._type, record, job.shard)
             except CallError:
                 entity.seedbed_kept = UNSURE
                 raise
-            kept = NOTHING if record.kind is Kind.DELETED else _mark(record.data)
+            kept = written.mark
         entity.seedbed_seq = seq
         entity.seedbed_kept = kept
-        if change == "delete":
+        if deleted:
             entity.state = self._hosted.state()
         if commit is None or commit.done:
             cell.tell_watchers()
         else:
             self.under_way[cell.key] = job.commit = commit
             commit.then(partial(self._ended, cell, entity))
+        if commit is not None and snapshot is not None:
+            commit.then(partial(self._keep_snapshot, snapshot, job.shard))
 
     async def kept(self, key: str) -> None:
         """Return once all that the entity's turns have changed is stored. Raises `CallError`."""
@@ -122,7 +120,11 @@ class Commits:
         store, cell, entity = self._store, job.cell, job.entity
         if store is None or cell is None or entity is None or cell.dead:
             return
-        if job.standing is not HOLDING or not job.home.rt.running or not self._differs(entity):
+        if (
+            job.standing is not HOLDING
+            or not job.home.rt.running
+            or not self._contents.differs(entity)
+        ):
             return
         job.at_store = True
         try:
@@ -145,19 +147,20 @@ class Commits:
         else:
             self._drop(entity, commit.error)
 
-    def _differs(self, entity: AnyEntity) -> bool:
-        try:
-            mark = _mark(self._codec.encode(entity.state))
-        except StateError:
-            return True
-        return mark != (entity.seedbed_kept or self._fresh)
+    def _keep_snapshot(self, snapshot: Snapshot, shard: Ownership, commit: Commit) -> None:
+        # Not before its newest record is kept, which may never be.
+        if commit.error is None and self._store is not None:
+            self._store.snapshot(self._type, snapshot, shard)
 
     def _record(
-        self, entity: AnyEntity, change: Change, seq: int, job: Job, answer: Replied | Failed | None
+        self,
+        entity: AnyEntity,
+        written: Written,
+        seq: int,
+        job: Job,
+        answer: Replied | Failed | None,
     ) -> Record:
-        key = entity.seedbed_key
-        kind = Kind.DELETED if change == "delete" else Kind.STATE
-        data = b"" if kind is Kind.DELETED else self._write(entity)
+        key, kind, data = entity.seedbed_key, written.kind, written.data
         repeats = job.home.repeats
         if repeats is None or answer is None or not job.call.request_id:
             return Record(key, seq, kind, data, job.home.rt.clock.wall_ms())
@@ -167,26 +170,8 @@ class Commits:
         )
 
     def _set(self, entity: AnyEntity, found: History | None) -> None:
-        data = found.state if found is not None and found.exists else None
-        entity.state = self._hosted.state() if data is None else self._read(entity, data)
-        entity.seedbed_kept = NOTHING if data is None else _mark(data)
-        entity.seedbed_seq = found.seq if found is not None else 0
-
-    def _write(self, entity: AnyEntity) -> bytes:
-        try:
-            return self._codec.encode(entity.state)
-        except StateError as error:
-            raise StateError(f"{self._hosted.name} {entity.seedbed_key!r}: {error}") from error
-
-    def _read(self, entity: AnyEntity, data: bytes) -> object:
-        try:
-            return self._codec.decode(data)
-        except StateError as error:
-            raise UnreadableState(
-                f"what is stored of {self._hosted.name} {entity.seedbed_key!r} cannot be read:"
-                f" {error}; nothing ran"
-            ) from error
-
-
-def _mark(data: bytes) -> int:
-    return hash(data) or KEPT
+        if self._store is not None:
+            self._contents.restore(entity, found)
+            return
+        entity.state = self._hosted.state()
+        entity.seedbed_kept, entity.seedbed_seq = NOTHING, 0

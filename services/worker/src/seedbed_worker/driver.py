@@ -77,6 +77,7 @@ class Worker:
             require_sync=config.journal_require_sync,
             lost=self._taken,
             epoch_seen=self._epoch_seen,
+            keep=config.journal_keep,
         )
         if self.durability is not None:
             self.health.journal = self.durability.binding.why_not

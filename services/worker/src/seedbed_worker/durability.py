@@ -29,10 +29,14 @@ class Durability:
         *,
         lost: Callable[[Ownership], object],
         epoch_seen: Callable[[str, int, Epoch], object],
+        keep: int | None,
     ) -> None:
+        """`keep`: so many records behind an entity's snapshot stay; None: all."""
         self._journal = journal
         self.binding = Binding(journal)
-        self.store = JournalStore(journal, new_writer=uuid4, lost=lost, epoch_seen=epoch_seen)
+        self.store = JournalStore(
+            journal, new_writer=uuid4, lost=lost, epoch_seen=epoch_seen, keep=keep
+        )
 
     async def run(self) -> None:
         """Commit until cancelled."""
@@ -50,6 +54,7 @@ def durability(
     require_sync: bool,
     lost: Callable[[Ownership], object],
     epoch_seen: Callable[[str, int, Epoch], object],
+    keep: int | None,
 ) -> Durability | None:
     """What these classes need; None if none of them is durable. Raises `SettingsError`.
 
@@ -63,4 +68,4 @@ def durability(
         expected = f"a journal for {', '.join(durable)}, or durable=False in the class"
         raise bad_setting("SEEDBED_JOURNAL", text, expected)
     journal = journal_at(address, require_sync=require_sync)
-    return Durability(journal, lost=lost, epoch_seen=epoch_seen)
+    return Durability(journal, lost=lost, epoch_seen=epoch_seen, keep=keep)

@@ -15,7 +15,7 @@ from typing import Protocol
 from seedbed.errors import CallError, Reason
 from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.histories import history
-from seedbed_worker.journal.port import History, Record
+from seedbed_worker.journal.port import History, Kind, Record, Snapshot
 
 
 class Ownership(Protocol):
@@ -89,6 +89,10 @@ class EntityStore(Protocol):
         fails, so does it."""
         ...
 
+    def snapshot(self, type_: str, snapshot: Snapshot, shard: Ownership) -> None:
+        """Keep it at some time, of records that are kept, or not at all: it only saves reading."""
+        ...
+
 
 class MemoryStore:
     """One memory that all workers of a process share, so that entities survive moves and crashes.
@@ -98,12 +102,17 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], list[Record]] = {}
+        self._snapshots: dict[tuple[str, str], Snapshot] = {}
         self._epochs: dict[tuple[str, int], int] = {}
 
     async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
         self._fence(type_, shard)
         records = self._records.get((type_, key), [])
-        return history((one.seq, one.kind, one.data) for one in reversed(records))
+        snapshot = self._snapshots.get((type_, key))
+        return history(
+            ((one.seq, one.kind, one.data) for one in reversed(records)),
+            (snapshot.seq, snapshot.data) if snapshot is not None else None,
+        )
 
     async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
         self._fence(type_, shard)
@@ -119,6 +128,20 @@ class MemoryStore:
         self._fence(type_, shard)
         self._records.setdefault((type_, record.key), []).append(record)
         return _KEPT
+
+    def snapshot(self, type_: str, snapshot: Snapshot, shard: Ownership) -> None:
+        if shard.epoch == self._epochs.get((type_, shard.number)):
+            self._snapshots[type_, snapshot.key] = snapshot
+
+    def events(self, type_: str, key: str) -> list[bytes]:
+        """The data of all its records that hold events, since it was last deleted."""
+        found: list[bytes] = []
+        for record in self._records.get((type_, key), ()):
+            if record.kind is Kind.DELETED:
+                found.clear()
+            elif record.kind is Kind.EVENTS:
+                found.append(record.data)
+        return found
 
     def _fence(self, type_: str, shard: Ownership) -> None:
         newest = self._epochs.get((type_, shard.number), 0)

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from seedbed.adapters import EntityContext
 from seedbed.contract import MethodContract, TypeContract
 from seedbed.entity import AnyEntity, Factory
+from seedbed_worker.stored_types import StoredTypes
 
 UnaryFunction: TypeAlias = Callable[[AnyEntity, Message, EntityContext], Awaitable[object]]
 StreamFunction: TypeAlias = Callable[[AnyEntity, Message, EntityContext], AsyncGenerator[object]]
@@ -47,6 +48,10 @@ class HostedClass:
     factory: Factory
     """The class itself, or a `functools.partial` of it."""
     state: Callable[[], object]
+    events: tuple[type, ...]
+    """Their classes; empty for one that saves its state."""
+    stored: StoredTypes | None
+    """How its states and events are written and read; None for one that is not durable."""
     methods: Mapping[str, HostedMethod]
     """By path."""
     has_activated: bool

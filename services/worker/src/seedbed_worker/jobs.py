@@ -26,8 +26,9 @@ from seedbed.turn import Turn
 from seedbed_worker.absence import Absence
 from seedbed_worker.answers import failure
 from seedbed_worker.cells import Cell, Shard
-from seedbed_worker.commits import Change
+from seedbed_worker.contents import Change
 from seedbed_worker.core.mailbox import HOLDING, OUT, WAITING, Ticket
+from seedbed_worker.emitted import Emitted, emit
 from seedbed_worker.entity_store import Commit
 from seedbed_worker.hosted import HostedMethod
 from seedbed_worker.household import Household
@@ -317,11 +318,26 @@ class Job(Ticket):
             raise RuntimeError("self.channel: this host has none, since it runs without routes")
         return channel
 
+    @property
+    def is_applying(self) -> bool:
+        return isinstance(self.change, Emitted) and self.change.applying
+
     def save(self) -> None:
+        if self.home.hosted.events:
+            raise RuntimeError(
+                "save() in a class with events, whose state is made of them: emit() an event that"
+                " says what happened, and change the state in apply()"
+            )
         self.change = "save"
 
+    def emit(self, event: object) -> None:
+        emit(self, event)
+
     def delete(self) -> None:
-        self.change = "delete"
+        if isinstance(self.change, Emitted):
+            self.change.deleted = True
+        else:
+            self.change = "delete"
 
     def passivate(self) -> None:
         self.leaving = True

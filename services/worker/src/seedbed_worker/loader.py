@@ -16,6 +16,7 @@ from seedbed.entity import AnyEntity, Entity, Factory
 from seedbed.entity_contract import entity_contract
 from seedbed.errors import ContractError
 from seedbed_worker.entity_names import class_of, servicers
+from seedbed_worker.event_types import event_classes, stored_types
 from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.places import attribute_place, function_place, place
 from seedbed_worker.sharing import shared_attributes
@@ -61,13 +62,18 @@ def host_class(factory: Factory) -> HostedClass:
         raise ContractError(f"{place(cls)}: {error}", symbol=error.symbol) from error
     _check_arguments(factory, cls)
     _check_attributes(cls)
+    state, events = state_factory(cls), event_classes(cls)
+    stored = stored_types(cls, state, events) if cls.seedbed_durable else None
+    cls.seedbed_read = stored.read if stored is not None else None
     return HostedClass(
         name=f"{cls.__module__}:{cls.__qualname__}",
         cls=cls,
         contract=contract,
         service=service,
         factory=factory,
-        state=state_factory(cls),
+        state=state,
+        events=events,
+        stored=stored,
         methods={
             contract.methods[method.name].path: _method(
                 cls, base, method, contract.methods[method.name]

@@ -3,8 +3,10 @@
 A repeat that comes while the first one waits, runs or is being stored waits for its end, and then
 looks again. One that comes later finds the outcome, which was stored in one record with what the
 call changed: in memory, or in the store after a move or a crash. A turn that changed nothing is not
-remembered: it may run again. An id of ours carries its time, and is kept for MINTED_MS; a call that
-comes later under it is refused. A name that the caller gave is kept for the window of the settings.
+remembered: it may run again. An id of ours carries its time, and is kept for MADE_MS; a call that
+is repeated later under it is refused. A name that the caller gave is kept for the window of the
+settings. The first attempt under an id that an edge has minted for it is no repeat: nothing is
+looked up.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from msgspec import DecodeError
 from seedbed.calls import EntityCall, Failed, Replied
 from seedbed.errors import CallError, Reason, UnreadableState
 from seedbed.metadata import IDEMPOTENCY_KEY
-from seedbed.request_ids import minted_at_ms
+from seedbed.request_ids import is_minted, minted_at_ms
 from seedbed.status import failed
 from seedbed_worker.cells import Shard
 from seedbed_worker.core.outcomes import Kept, Outcomes
@@ -25,7 +27,7 @@ from seedbed_worker.household import Household
 from seedbed_worker.jobs import Job
 from seedbed_worker.outcome_codec import decode, digest, encode
 
-MINTED_MS: Final = 300_000
+MADE_MS: Final = 300_000
 """How long what came of a call under an id of ours is kept: no router repeats an older one."""
 
 FETCHED: Final = 100
@@ -71,25 +73,29 @@ class Repeats:
         entity, call = job.entity, job.call
         assert entity is not None
         outcomes = self._outcomes.get(call.key)
-        if outcomes is None:
-            if entity.seedbed_seq:
-                return False, None
-            outcomes = self._outcomes[call.key] = Outcomes((), complete=True)
         now_ms = self._home.rt.clock.wall_ms()
+        made_ms = _made_ms(call)
+        first = made_ms is not None and call.attempt == 1 and is_minted(call.request_id)
+        if outcomes is None:
+            if entity.seedbed_seq and not first:
+                return False, None
+            since_ms = now_ms if entity.seedbed_seq else 0
+            outcomes = self._outcomes[call.key] = Outcomes(since_ms)
+        if first:  # as nearly all calls are
+            return True, None
         found = outcomes.get(call.request_id)
         if found is not None and found.keep_until_ms > now_ms:
             return True, _again(call, found, job.shard)
-        minted_ms = _minted_ms(call)
-        if minted_ms is not None and minted_ms + MINTED_MS <= now_ms:
-            return True, _too_old(now_ms - minted_ms)
-        return found is not None or not outcomes.may_be_stored(minted_ms), None
+        if made_ms is not None and made_ms + MADE_MS <= now_ms:
+            return True, _too_old(now_ms - made_ms)
+        return found is not None or not outcomes.may_be_stored(made_ms), None
 
     async def ask(self, job: Job) -> Replied | Failed | None:
         """As `look`, from the store too. Raises `CallError`."""
         call = job.call
         if call.key not in self._outcomes:
             newest = await self._store.outcomes(self._type, call.key, FETCHED, job.shard)
-            outcomes = Outcomes(newest, complete=len(newest) < FETCHED)
+            outcomes = Outcomes(0 if len(newest) < FETCHED else newest[-1].time_ms, newest)
             self._outcomes[call.key] = outcomes
             self._size += outcomes.size
         is_known, answer = self.look(job)
@@ -104,11 +110,11 @@ class Repeats:
         """What is to be recorded of a call that has changed something; from now on it is known."""
         call = job.call
         now_ms = self._home.rt.clock.wall_ms()
-        minted_ms = _minted_ms(call)
-        if minted_ms is None:
+        made_ms = _made_ms(call)
+        if made_ms is None:
             until_ms = now_ms + int(self._home.rt.limits.repeat_window_s * 1000)
         else:
-            until_ms = max(now_ms, minted_ms) + MINTED_MS
+            until_ms = max(now_ms, made_ms) + MADE_MS
         kept = Kept(call.request_id, encode(call, answer), now_ms, until_ms)
         self._remember(call.key, kept, now_ms)
         return kept
@@ -133,7 +139,7 @@ class Repeats:
             self.forget(next(iter(self._outcomes)))
 
 
-def _minted_ms(call: EntityCall) -> int | None:
+def _made_ms(call: EntityCall) -> int | None:
     """The time in an id of ours; None for a name that the caller gave."""
     for name, value in call.metadata:
         if name == IDEMPOTENCY_KEY and value == call.request_id:
@@ -150,8 +156,8 @@ def _again(call: EntityCall, kept: Kept, shard: Shard) -> Replied | Failed:
             f"what came of the call {call.request_id!r} of {call.type} {call.key!r} cannot be"
             f" read: {error}; nothing ran"
         ) from error
-    minted = _minted_ms(call) is not None
-    if told.method != call.method or (minted and told.request != digest(call.request)):
+    ours = _made_ms(call) is not None
+    if told.method != call.method or (ours and told.request != digest(call.request)):
         return failed(
             CallError(
                 Reason.REQUEST_ID_REUSED,
@@ -167,6 +173,6 @@ def _too_old(ms: int) -> Failed:
         CallError(
             Reason.REQUEST_TOO_OLD,
             f"the call was first made {ms / 1000:.0f} s ago, and what came of it is kept for"
-            f" {MINTED_MS // 1000} s: it may have run then; nothing ran now",
+            f" {MADE_MS // 1000} s: it may have run then; nothing ran now",
         )
     )

@@ -19,7 +19,7 @@ from seedbed_worker.state_codec import codec_of
 
 def state_factory(cls: type[AnyEntity]) -> Callable[[], object]:
     """What makes a fresh state; tried once. Raises `ContractError`."""
-    state = _entity_arguments(cls)[0]
+    state = entity_arguments(cls)[0]
     if isinstance(state, TypeVar):
         # TypeVars of typing_extensions have a default, those of typing do so only from 3.13 on.
         state = getattr(state, "__default__", state)
@@ -31,7 +31,7 @@ def state_factory(cls: type[AnyEntity]) -> Callable[[], object]:
             " Entity[pb.CartState]"
         )
     name = getattr(state, "__qualname__", repr(state))
-    if cls.seedbed_durable and not _can_be_kept(state):
+    if cls.seedbed_durable and not can_be_stored(state):
         raise ContractError(
             f"{place(cls)}: its state is {name}, which cannot be stored: use a protobuf message, a"
             " dataclass, a msgspec.Struct or None, or declare the class with durable=False"
@@ -54,8 +54,9 @@ def state_factory(cls: type[AnyEntity]) -> Callable[[], object]:
     return state
 
 
-def _can_be_kept(state: object) -> bool:
-    made: object = get_origin(state) or state
+def can_be_stored(type_: object) -> bool:
+    """Whether it is of a kind that the store takes."""
+    made: object = get_origin(type_) or type_
     if is_dataclass(made):
         return True
     return isinstance(made, type) and issubclass(made, Message | msgspec.Struct)
@@ -75,7 +76,7 @@ def _nothing() -> None:
     return None
 
 
-def _entity_arguments(cls: type) -> tuple[object, ...]:
+def entity_arguments(cls: type) -> tuple[object, ...]:
     """State and event types as far as this class gives them; else the base's type variables."""
     if cls is Entity:
         return _parameters(cls)
@@ -83,7 +84,7 @@ def _entity_arguments(cls: type) -> tuple[object, ...]:
     for base in bases:
         origin = get_origin(base) or base
         if isinstance(origin, type) and issubclass(origin, Entity):
-            inner = _entity_arguments(cast("type", origin))
+            inner = entity_arguments(cast("type", origin))
             given: Mapping[object, object] = dict(
                 zip(_parameters(cast("type", origin)), get_args(base), strict=False)
             )

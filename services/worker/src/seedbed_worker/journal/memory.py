@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +12,15 @@ from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
+    DROPPED_AT_ONCE,
     Clash,
     Fence,
     Group,
     History,
     Record,
     ShardKey,
+    Snapshot,
+    Snapshots,
     Superseded,
     Unavailable,
     Whose,
@@ -35,11 +38,27 @@ class _Shard:
     """Of each entity, by their numbers."""
     taken: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     """Keys with each number that is there."""
+    snapshots: dict[str, Snapshot] = field(default_factory=dict[str, Snapshot])
+    last_off: int = 0
 
     def write(self, record: Record, epoch: int) -> None:
-        self.log.append(Written(len(self.log) + 1, epoch, record))
+        self.last_off += 1
+        self.log.append(Written(self.last_off, epoch, record))
         insort(self.records[record.key], record, key=lambda one: one.seq)
         self.taken.add((record.key, record.seq))
+
+    def keep(self, new: Snapshot) -> None:
+        there = self.snapshots.get(new.key)
+        if there is None or there.seq < new.seq:
+            self.snapshots[new.key] = new
+
+    def drop(self, key: str, seq: int, now_ms: int) -> None:
+        records = self.records.get(key, [])
+        dropped = [one for one in records if one.seq <= seq and one.keep_until_ms <= now_ms]
+        for record in dropped[:DROPPED_AT_ONCE]:
+            records.remove(record)
+            self.log = [one for one in self.log if one.record is not record]
+            self.taken.discard((key, record.seq))
 
     def check(self, records: Sequence[Record]) -> None:
         names = [(record.key, record.seq) for record in records]
@@ -112,13 +131,29 @@ class MemoryJournal:
                 shards[group.type, group.shard].write(record, group.fence.epoch)
         return {(group.type, group.shard) for group in owned}
 
+    async def snapshot(self, groups: Sequence[Snapshots], *, keep: int | None) -> None:
+        """See `Journal`."""
+        shards = self._opened().shards
+        for group in groups:
+            shard = shards[group.type, group.shard]
+            if shard.fence != group.fence:
+                continue
+            for one in group.snapshots:
+                shard.keep(one)
+                if keep is not None:
+                    shard.drop(one.key, one.seq - keep, one.time_ms)
+
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""
-        records = self._opened().shards[type_, shard].records
+        asked = self._opened().shards[type_, shard]
         histories: dict[str, History] = {}
         for key in keys:
-            newest_first = reversed(records.get(key, ()))
-            found = history((one.seq, one.kind, one.data) for one in newest_first)
+            newest_first = reversed(asked.records.get(key, ()))
+            snapshot = asked.snapshots.get(key)
+            found = history(
+                ((one.seq, one.kind, one.data) for one in newest_first),
+                (snapshot.seq, snapshot.data) if snapshot is not None else None,
+            )
             if found is not None:
                 histories[key] = found
         return histories
@@ -135,7 +170,9 @@ class MemoryJournal:
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
-        return self._opened().shards[type_, shard].log[after : after + limit]
+        log = self._opened().shards[type_, shard].log
+        first = bisect_right(log, after, key=lambda one: one.off)
+        return log[first : first + limit]
 
     async def close(self) -> None:
         """See `Journal`."""

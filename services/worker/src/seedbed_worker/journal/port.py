@@ -18,11 +18,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 from seedbed.errors import SeedbedError
 from seedbed_worker.core.outcomes import Kept
+
+DROPPED_AT_ONCE: Final = 1_000
+"""Records behind a snapshot that go with it: the more, the longer do others wait. It is well above
+what is written between two snapshots, so that what has piled up goes too, in time."""
 
 
 class JournalError(SeedbedError):
@@ -114,6 +118,26 @@ class Group(NamedTuple):
     records: Sequence[Record]
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of an event-sourced entity as its records up to `seq` make it."""
+
+    key: str
+    seq: int
+    data: bytes
+    time_ms: int
+    """When the newest of these records was written; wall clock, in ms since 1970."""
+
+
+class Snapshots(NamedTuple):
+    """Snapshots of one shard, one for each entity at most."""
+
+    type: str
+    shard: int
+    fence: Fence
+    snapshots: Sequence[Snapshot]
+
+
 ShardKey: TypeAlias = tuple[str, int]
 """Type and number."""
 
@@ -196,6 +220,20 @@ class Journal(Protocol):
 
         When it returns they are durable. A shard that is not among them was taken meanwhile, and
         nothing of it is written. Each shard is in one group at most. Raises `Clash`.
+        """
+        ...
+
+    async def snapshot(self, groups: Sequence[Snapshots], *, keep: int | None) -> None:
+        """Keep these snapshots, each in the place of an older one of its entity.
+
+        Their records are durable already. A shard whose fence is not as its group says is left
+        out, and so is a snapshot older than the one there. What comes of it need not be durable
+        when this returns: it may be lost, and is made again by a later one.
+
+        `keep`: so many of the newest records that a snapshot covers stay, older ones are deleted,
+        those aside of whose call a repeat may come after the snapshot's time (`keep_until_ms`); of
+        each entity at most `DROPPED_AT_ONCE` in one call. None: all stay. Offsets that were given
+        are not given again, and a tail has holes where records were deleted.
         """
         ...
 

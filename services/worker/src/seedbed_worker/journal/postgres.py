@@ -27,6 +27,7 @@ from seedbed_worker.journal.port import (
     Kind,
     Record,
     ShardKey,
+    Snapshots,
     Superseded,
     Unavailable,
     Whose,
@@ -154,6 +155,31 @@ class PostgresJournal:
             return set()
         lane = self._writers[groups[0].shard % LANES]
         return await lane.ask(partial(append, self._types, groups))
+
+    async def snapshot(self, groups: Sequence[Snapshots], *, keep: int | None) -> None:
+        """See `Journal`."""
+        if not groups:
+            return
+        types = self._types
+        snapshots = [
+            (place, one) for place, group in enumerate(groups, start=1) for one in group.snapshots
+        ]
+        columns = (
+            [types[group.type] for group in groups],
+            [group.shard for group in groups],
+            [group.fence.epoch for group in groups],
+            [group.fence.writer for group in groups],
+            [place for place, _ in snapshots],
+            [one.key for _, one in snapshots],
+            [one.seq for _, one in snapshots],
+            [one.data for _, one in snapshots],
+            [one.time_ms for _, one in snapshots],
+        )
+
+        async def snapshot(session: Session) -> None:
+            await session.connection.execute(sql.SNAPSHOT, *columns, keep, self._lock_wait)
+
+        await self._repeatable(self._reader(groups[0].shard), snapshot)
 
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""

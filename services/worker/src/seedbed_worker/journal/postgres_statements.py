@@ -5,6 +5,8 @@ So a connection pooler that gives each transaction another server does no harm.
 
 from __future__ import annotations
 
+from seedbed_worker.journal.port import DROPPED_AT_ONCE
+
 APPEND = """
 WITH asked AS MATERIALIZED (
   SELECT * FROM unnest($1::int[], $2::int[], $3::bigint[], $4::uuid[], $5::int[])
@@ -34,6 +36,42 @@ place in the group (from 1), and what a record has. Returns the places of the gr
 written.
 
 Fence rows are locked in one order, so that no two appends can wait for each other.
+"""
+
+SNAPSHOT = f"""
+WITH patience AS MATERIALIZED (
+  SELECT set_config('lock_timeout', $11, true), set_config('synchronous_commit', 'off', true)
+), asked AS MATERIALIZED (
+  SELECT a.* FROM patience, unnest($1::int[], $2::int[], $3::bigint[], $4::uuid[])
+    WITH ORDINALITY AS a (type, shard, epoch, writer, place)
+), held AS MATERIALIZED (
+  SELECT a.place, f.type, f.shard
+  FROM seedbed.fence f JOIN asked a USING (type, shard, epoch, writer)
+  ORDER BY f.type, f.shard FOR SHARE OF f
+), new AS MATERIALIZED (
+  SELECT h.type, h.shard, s.key, s.seq, s.data, s.time_ms
+  FROM unnest($5::int[], $6::text[], $7::bigint[], $8::bytea[], $9::bigint[])
+    AS s (place, key, seq, data, time_ms)
+  JOIN held h USING (place)
+), kept AS (
+  INSERT INTO seedbed.snapshot AS old (type, shard, key, seq, data)
+  SELECT type, shard, key, seq, data FROM new
+  ON CONFLICT (type, shard, key) DO UPDATE SET seq = excluded.seq, data = excluded.data
+  WHERE excluded.seq > old.seq
+)
+DELETE FROM seedbed.journal j USING new n CROSS JOIN LATERAL (
+  SELECT seq FROM seedbed.journal
+  WHERE (type, shard, key) = (n.type, n.shard, n.key)
+    AND seq <= n.seq - $10::bigint AND keep_until_ms <= n.time_ms
+  ORDER BY seq LIMIT {DROPPED_AT_ONCE}
+) dropped
+WHERE (j.type, j.shard, j.key, j.seq) = (n.type, n.shard, n.key, dropped.seq)
+"""
+"""Groups: type, shard, epoch, writer. Snapshots: place of their group (from 1), key, seq, data,
+time. Then how many records behind each are kept (null: all), and how long to wait for a lock.
+
+Locked fence rows keep out a `take`, which who erases an entity begins with. Nobody waits for the
+disk: what was committed before is in it before this is.
 """
 
 TAKE = """

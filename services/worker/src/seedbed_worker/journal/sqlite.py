@@ -16,12 +16,14 @@ from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
+    DROPPED_AT_ONCE,
     Fence,
     Group,
     History,
     Kind,
     Record,
     ShardKey,
+    Snapshots,
     Superseded,
     Whose,
     Written,
@@ -56,6 +58,18 @@ _OUTCOME = f"""
 {_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id = ? ORDER BY seq DESC LIMIT 1
 """
 _SNAPSHOT = "SELECT seq, data FROM snapshot WHERE type = ? AND shard = ? AND key = ?"
+_KEEP_SNAPSHOT = """
+INSERT INTO snapshot (type, shard, key, seq, data) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (type, shard, key) DO UPDATE SET seq = excluded.seq, data = excluded.data
+WHERE excluded.seq > seq
+"""
+_DROP = f"""
+DELETE FROM journal WHERE rowid IN (
+  SELECT rowid FROM journal
+  WHERE type = ? AND shard = ? AND key = ? AND seq <= ? AND keep_until_ms <= ?
+  ORDER BY seq LIMIT {DROPPED_AT_ONCE}
+)
+"""
 _TAIL = """
 SELECT off, epoch, key, seq, kind, data, time_ms, ifnull(request_id, ''), outcome, keep_until_ms
 FROM journal WHERE type = ? AND shard = ? AND off > ? ORDER BY off LIMIT ?
@@ -173,6 +187,17 @@ class SqliteJournal:
 
         return await self._writer.run(append)
 
+    async def snapshot(self, groups: Sequence[Snapshots], *, keep: int | None) -> None:
+        """See `Journal`."""
+        placed = [(self._types[group.type], group) for group in groups]
+
+        def snapshot(connection: sqlite3.Connection) -> None:
+            with writing(connection, wait_for_disk=False):
+                for type_id, group in placed:
+                    _keep_snapshots(connection, type_id, group, keep)
+
+        await self._writer.run(snapshot)
+
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""
         type_id = self._types[type_]
@@ -230,7 +255,20 @@ def _whose(connection: sqlite3.Connection) -> Whose:
     return Whose(*connection.execute(f"SELECT {columns} FROM meta").fetchone())
 
 
-def _last_off(connection: sqlite3.Connection, type_id: int, group: Group) -> int | None:
+def _keep_snapshots(
+    connection: sqlite3.Connection, type_id: int, group: Snapshots, keep: int | None
+) -> None:
+    if _last_off(connection, type_id, group) is None:
+        return
+    place = (type_id, group.shard)
+    kept = [(*place, one.key, one.seq, one.data) for one in group.snapshots]
+    connection.executemany(_KEEP_SNAPSHOT, kept)
+    if keep is not None:
+        dropped = [(*place, one.key, one.seq - keep, one.time_ms) for one in group.snapshots]
+        connection.executemany(_DROP, dropped)
+
+
+def _last_off(connection: sqlite3.Connection, type_id: int, group: Group | Snapshots) -> int | None:
     """The shard's, if its fence is the group's."""
     epoch, writer = group.fence
     fence = (type_id, group.shard, epoch, writer.bytes)

@@ -88,7 +88,6 @@ class SqliteThread:
         )
         try:
             _use_log(connection)
-            connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         except BaseException:
             connection.close()
@@ -103,11 +102,14 @@ class SqliteThread:
 
 
 @contextmanager
-def writing(connection: sqlite3.Connection) -> Generator[None]:
+def writing(connection: sqlite3.Connection, *, wait_for_disk: bool = True) -> Generator[None]:
     """One transaction that writes; all that it reads is true until it ends.
 
-    What raises within it rolls it back. Raises `InDoubt` if it may have been committed.
+    What raises within it rolls it back. Raises `InDoubt` if it may have been committed. Without
+    `wait_for_disk` a power failure may undo it, as long as no later transaction has waited; never
+    one before it.
     """
+    connection.execute(f"PRAGMA synchronous = {'FULL' if wait_for_disk else 'NORMAL'}")
     connection.execute("BEGIN IMMEDIATE")
     with _rolled_back_on_error(connection):
         yield

@@ -6,6 +6,7 @@ comes too late for it, and is in what is read, or is refused.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -13,7 +14,8 @@ from weakref import WeakKeyDictionary
 from seedbed.ids import Epoch
 from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.entity_store import Commit, Ownership
-from seedbed_worker.journal.port import History, Journal, JournalError, Record
+from seedbed_worker.journal.port import History, Journal, JournalError, Record, Snapshot
+from seedbed_worker.journal.snapshots import SnapshotWriter
 from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
 
 Lost = Callable[[Ownership], object]
@@ -29,15 +31,19 @@ class JournalStore:
         new_writer: Callable[[], UUID],
         lost: Lost,
         epoch_seen: Callable[[str, int, Epoch], object],
+        keep: int | None = None,
     ) -> None:
         """The journal knows the types already. `epoch_seen` is told of a shard that it holds under
-        a higher epoch than its owner's."""
+        a higher epoch than its owner's. `keep`: so many records behind an entity's snapshot stay;
+        None: all."""
         self._journal = journal
         self._owned: WeakKeyDictionary[Ownership, Owned] = WeakKeyDictionary()
         self._tell = lost
         self._writer = JournalWriter(
             journal, new_writer=new_writer, lost=self._give_up, epoch_seen=epoch_seen
         )
+
+        self._snapshots = SnapshotWriter(journal, keep=keep)
 
     @property
     def late(self) -> int:
@@ -46,7 +52,9 @@ class JournalStore:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        await self._writer.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._writer.run(), name="journal writer")
+            tasks.create_task(self._snapshots.run(), name="snapshots")
 
     async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
         """What was committed. Raises `CallError`."""
@@ -77,6 +85,10 @@ class JournalStore:
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         """Begin to write it. Raises `CallError` if the shard is lost."""
         return self._writer.commit(self._owned_by(type_, shard), record)
+
+    def snapshot(self, type_: str, snapshot: Snapshot, shard: Ownership) -> None:
+        """Write it when there is time; it may be left out."""
+        self._snapshots.add(self._owned_by(type_, shard), snapshot)
 
     def _owned_by(self, type_: str, shard: Ownership) -> Owned:
         owned = self._owned.get(shard)

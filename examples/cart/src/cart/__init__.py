@@ -1,0 +1,1 @@
+"""An example of Seedbed: a shopping cart that is made of events."""

@@ -1,0 +1,1 @@
+"""Generated from proto/cart/v1."""
