@@ -181,12 +181,24 @@ class Entity(Generic[S, E]):
         name: str = "",
         durable: bool = True,
     ) -> None:
-        """Call a method of this class later, as a turn."""
-        _later("remind()", "reminders")
+        """Call a method of this class later, as a turn of its own: `after` this turn's time, and
+        then at each multiple of `every`.
+
+        Asked for again for the same method and `name`, it replaces what was asked for before. A
+        turn that fails comes again, after a second and then ever more slowly, until it succeeds.
+        `durable=False`, and in a volatile class always: kept in memory, until a move or a crash.
+
+        Raises `RuntimeError` in a read-only turn, outside any turn, and for what is no method of
+        this class; `ValueError` for times that make no sense.
+        """
+        writing(self, "remind()").remind(method, after, every, name, durable=durable)
 
     def forget(self, method: Callable[[Reminder], Awaitable[None]], *, name: str = "") -> None:
-        """Take back a reminder that has not begun."""
-        _later("forget()", "reminders")
+        """Take back a reminder that has not begun; nothing happens if there is none.
+
+        Raises `RuntimeError` as `remind` does.
+        """
+        writing(self, "forget()").forget(method, name)
 
     @classmethod
     def decode(cls, name: str, data: bytes) -> S | E:

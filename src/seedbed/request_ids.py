@@ -52,6 +52,12 @@ class DerivedIds:
         return _text(self._at_ms, _DERIVED, bits)
 
 
+def reminder_id(*place: str) -> str:
+    """The id of a reminder's turn, which follows from what this names; it carries no time."""
+    digest = blake2b(_bytes(place), digest_size=12, person=b"seedbed-remind")
+    return f"reminder-{digest.hexdigest()}"
+
+
 def _bytes(parts: tuple[str, ...]) -> bytes:
     # Each with its length, so that no two lists of parts are the same bytes.
     text = "".join([f"{len(part)}:{part}" for part in parts])

@@ -199,6 +199,37 @@ _LIST = (
         "calls to other entities that one turn has under way; the others it makes wait in line",
     ),
     Setting(
+        "SEEDBED_REMINDERS_AT_ONCE",
+        "256",
+        "turns",
+        "worker",
+        "turns of reminders that wait or run, of each entity one at most; others wait until these"
+        " end",
+    ),
+    Setting(
+        "SEEDBED_REMINDERS_IN_MEMORY",
+        "10000",
+        "reminders",
+        "worker",
+        "stored reminders that are in memory, since they are due soon; others are read when there"
+        " is room",
+    ),
+    Setting(
+        "SEEDBED_REMINDER_WINDOW_S",
+        "60",
+        "seconds",
+        "worker",
+        "how long before it is due a reminder is read from the journal; it looks twice as often",
+    ),
+    Setting(
+        "SEEDBED_REMINDER_TIMEOUT_S",
+        "300",
+        "seconds",
+        "worker",
+        "how long a reminder's turn may take, its blocks of `outside()` included; then it comes"
+        " again",
+    ),
+    Setting(
         "SEEDBED_MAX_CONNECTION_AGE_S",
         "300",
         "seconds",

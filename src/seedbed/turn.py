@@ -7,12 +7,12 @@ call, which says whether a turn is open now.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import grpc.aio  # only named: this module must not load a transport
@@ -106,7 +106,12 @@ class Reminder:
 
     name: str
     due: datetime
+    """When it was due; the newest of the times that are caught up with it."""
     count: int
+    """Of its times, those that were missed included: 1, and with `every` then 2, 3 …"""
+
+
+RemindedMethod: TypeAlias = Callable[[Reminder], Awaitable[None]]
 
 
 class RunningTurn(Protocol):
@@ -154,6 +159,18 @@ class RunningTurn(Protocol):
     def delete(self) -> None: ...
 
     def passivate(self) -> None: ...
+
+    def remind(
+        self,
+        method: RemindedMethod,
+        after: timedelta,
+        every: timedelta | None,
+        name: str,
+        *,
+        durable: bool,
+    ) -> None: ...
+
+    def forget(self, method: RemindedMethod, name: str) -> None: ...
 
     def changes(self, after: int) -> AsyncIterator[int]: ...
 

@@ -68,6 +68,20 @@ _LIST = (
         "worker",
         "shards handed off: `released`, or given up at their `limit`",
     ),
+    Metric(
+        "seedbed_reminders_total",
+        "counter",
+        ("type", "method", "end"),
+        "worker",
+        "turns of reminders that ended: `done`, or `failed`, so that they come again",
+    ),
+    Metric(
+        "seedbed_failing_reminders",
+        "gauge",
+        ("type",),
+        "worker",
+        "reminders whose newest turn has failed, and that come again",
+    ),
     Metric("seedbed_fenced_total", "counter", (), "worker", "incarnations that fenced themselves"),
     Metric(
         "seedbed_late_records_total",

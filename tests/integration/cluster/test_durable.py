@@ -21,7 +21,7 @@ from seedbed_worker.journal.port import Kind
 from seedbed_worker.record_codec import unpack
 from tests.support.cluster import Cluster, cluster
 from tests.support.deeds import careful_callers, check_done_once, done
-from tests.support.kept import ENTITIES, FILE, check_nothing_lost, sqlite_in
+from tests.support.kept import ENTITIES, check_nothing_lost, sqlite_in
 from tests.support.load import Load, back, load, warm
 from tests.support.waiting import now, until
 
@@ -38,8 +38,9 @@ async def durable(
     folder: Path, workers: int, *, entities: str = ENTITIES, **env: str
 ) -> AsyncGenerator[Cluster]:
     """A cluster whose workers share one SQLite file."""
-    env |= sqlite_in(folder)
-    async with cluster(folder, workers=workers, entities=entities, worker_env=env) as running:
+    async with cluster(
+        folder, workers=workers, entities=entities, worker_env=sqlite_in(folder) | env
+    ) as running:
         await running.placed(workers)
         yield running
 
@@ -111,7 +112,7 @@ class Stored:
 def stored(folder: Path) -> dict[str, Stored]:
     """By key."""
     found = defaultdict[str, Stored](Stored)
-    file = sqlite3.connect(f"file:{folder}/{FILE}?mode=ro", uri=True)
+    file = sqlite3.connect(f"file:{folder}/seedbed.db?mode=ro", uri=True)
     with closing(file):
         rows = file.execute("SELECT key, kind, data FROM journal ORDER BY key, seq")
         for key, kind, data in rows:

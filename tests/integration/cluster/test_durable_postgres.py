@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.cluster.test_durable import KEYS
 from tests.support.cluster import Cluster, cluster
 from tests.support.kept import ENTITIES, check_nothing_lost
 from tests.support.load import back, load, warm
 from tests.support.postgres import Server
 from tests.support.waiting import now
 
-KEYS = [f"person-{n}" for n in range(100)]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 

@@ -7,10 +7,11 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import asyncpg
 import grpc.aio
 import pytest
 from census.v1 import census_pb2 as pb
@@ -28,6 +29,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 ENTITIES = "tests.support.durable_census:DurableCensus"
 KEYS = [f"person-{n}" for n in range(50)]
 SHARDS = {"SEEDBED_SHARDS": "16"}
+AHEAD = "UPDATE {} SET epoch = epoch + 3600000"
+"""As if the lost etcd had been written by a seed whose clock was an hour ahead."""
+READ_ONLY = """
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {}',
+  current_database()); END $$
+"""
 
 
 def journal(folder: Path) -> dict[str, str]:
@@ -108,12 +115,6 @@ async def unready(running: Cluster, **env: str) -> Node:
     return await running.add_worker(wait=False, SEEDBED_HTTP_PORT=str(free_port()), **env)
 
 
-def raise_epochs(folder: Path) -> None:
-    """As if the lost etcd had been written by a seed whose clock was an hour ahead."""
-    with closing(sqlite3.connect(folder / "seedbed.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE fence SET epoch = epoch + 3600000")
-
-
 async def lose_etcd(running: Cluster) -> None:
     """Kill every process, delete etcd's data, and start all anew but the workers."""
     for node in [*running.workers, *running.seeds]:
@@ -125,27 +126,80 @@ async def lose_etcd(running: Cluster) -> None:
         await running.restart(seed)
 
 
-async def test_a_lost_etcd_and_adopt_bring_every_entity_back(tmp_path: Path) -> None:
-    async with durable(tmp_path, tmp_path) as running:
-        before = await counted(running.entry, 3)
-        assert set(before.values()) == {3}
-        await lose_etcd(running)
-        raise_epochs(tmp_path)
-        workers = [await unready(running) for _ in range(2)]
-        for worker in workers:
-            await says(worker, "WRONG_JOURNAL", "seedbed adopt")
-            await check_not_ready(worker, "WRONG_JOURNAL", "seedbed adopt")
-        assert not (await running.status()).shards, "nothing is given to them"
+async def comes_back(running: Cluster, ahead: Callable[[], Awaitable[None]]) -> None:
+    """A lost etcd and `adopt` bring every entity back; `ahead` raises the journal's epochs."""
+    before = await counted(running.entry, 3)
+    assert set(before.values()) == {3}
+    await lose_etcd(running)
+    await ahead()
+    workers = [await unready(running) for _ in range(2)]
+    for worker in workers:
+        await says(worker, "WRONG_JOURNAL", "seedbed adopt")
+        await check_not_ready(worker, "WRONG_JOURNAL", "seedbed adopt")
+    assert not (await running.status()).shards, "nothing is given to them"
 
-        code, said = await adopted(running)
-        assert code == 0, said
-        for worker in workers:
-            await worker.ready()
+    code, said = await adopted(running)
+    assert code == 0, said
+    for worker in workers:
+        await worker.ready()
+    await running.placed(2)
+    assert await counted(running.entry, 0) == before
+    assert await counted(running.entry, 1) == dict.fromkeys(KEYS, 4)
+    code, again = await adopted(running)
+    assert (code, again) == (0, said), "once more does no harm"
+
+
+async def test_a_lost_etcd_and_adopt_bring_every_entity_back(tmp_path: Path) -> None:
+    async def ahead() -> None:
+        with closing(sqlite3.connect(tmp_path / "seedbed.db", isolation_level=None)) as connection:
+            connection.execute(AHEAD.format("fence"))
+
+    async with durable(tmp_path, tmp_path) as running:
+        await comes_back(running, ahead)
+
+
+async def in_postgres(address: str, statement: str) -> None:
+    connection = await asyncpg.connect(address)
+    try:
+        await connection.execute("SET default_transaction_read_only = off")
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_so_they_do_from_postgresql(tmp_path: Path, journal_dsn: str) -> None:
+    async def ahead() -> None:
+        await in_postgres(journal_dsn, AHEAD.format("seedbed.fence"))
+
+    async with cluster(
+        tmp_path,
+        workers=2,
+        entities=ENTITIES,
+        seed_env=SHARDS,
+        worker_env={"SEEDBED_JOURNAL": journal_dsn},
+    ) as running:
         await running.placed(2)
-        assert await counted(running.entry, 0) == before
-        assert await counted(running.entry, 1) == dict.fromkeys(KEYS, 4)
-        code, again = await adopted(running)
-        assert (code, again) == (0, said), "once more does no harm"
+        await comes_back(running, ahead)
+
+
+async def test_a_worker_of_a_read_only_database_is_never_ready(
+    tmp_path: Path, journal_dsn: str
+) -> None:
+    async with cluster(
+        tmp_path,
+        workers=1,
+        entities=ENTITIES,
+        seed_env=SHARDS,
+        worker_env={"SEEDBED_JOURNAL": journal_dsn},
+    ) as running:
+        await running.placed(1)
+        await in_postgres(journal_dsn, READ_ONLY.format("on"))
+        newcomer = await unready(running)
+        await until("it says so", lambda: "journal not opened" in newcomer.log_text(), within=20)
+        await check_not_ready(newcomer, "read-only")
+        assert newcomer.name not in (await running.status()).members
+        await in_postgres(journal_dsn, READ_ONLY.format("off"))
+        await newcomer.ready()
 
 
 async def test_a_cluster_of_another_name_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
@@ -250,6 +304,7 @@ async def test_other_shard_counts_than_the_journals_are_refused(tmp_path: Path) 
         assert not (await running.status()).shards, "nothing is given to it"
         worker.terminate()
         assert await worker.exit_code() == 0
+        running.workers.remove(worker)
 
         running.seeds[0].env["SEEDBED_SHARDS"] = "16"
         await lose_etcd(running)

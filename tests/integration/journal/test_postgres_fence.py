@@ -83,7 +83,10 @@ async def test_nothing_is_late_or_lost_though_connections_are_killed(journal_dsn
 
 
 @pytest.mark.parametrize("hole", HOLES)
-async def test_a_hole_in_the_fence_is_found(journal_dsn: str, hole: str) -> None:
+async def test_a_hole_in_the_fence_is_found(
+    journal_dsn: str, hole: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_session, "APPEND", APPEND)  # is put back at the end
     verdict = await stress(Plan(partial(holed, journal_dsn, hole), takeovers=200))
     print(verdict)
     assert verdict.late > 0

@@ -19,7 +19,7 @@ from tests.support.postgres import Server
 
 pytestmark = pytest.mark.integration
 
-ALL = ["0001_journal.sql"]
+ALL = ["0001_journal.sql", "0002_reminders.sql"]
 
 
 @pytest.fixture
@@ -113,7 +113,11 @@ async def test_a_migration_that_fails_leaves_nothing(empty: str) -> None:
 async def test_the_verb_migrates_and_says_what_it_did(empty: str) -> None:
     code, out, _ = await verb("--print", SEEDBED_JOURNAL=empty)
     assert (code, out) == (0, await pending_sql(empty))
-    assert await verb(SEEDBED_JOURNAL=empty) == (0, "applied 0001_journal.sql\n", "")
+    assert await verb(SEEDBED_JOURNAL=empty) == (
+        0,
+        "".join(f"applied {name}\n" for name in ALL),
+        "",
+    )
     assert await verb(SEEDBED_JOURNAL=empty) == (0, "nothing to do\n", "")
     code, out, _ = await verb("-o", "json", SEEDBED_JOURNAL=empty)
     assert (code, json.loads(out)) == (0, {"applied": []})

@@ -6,7 +6,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Never, cast
 
@@ -81,20 +81,6 @@ def test_another_entitys_turn_is_not_this_ones() -> None:
             Cart().save()
     finally:
         CURRENT.reset(token)
-
-
-LATER: dict[str, Callable[[Cart], object]] = {
-    "remind()": lambda cart: cart.remind(cart.noop, after=timedelta(1)),
-    "forget()": lambda cart: cart.forget(cart.noop),
-}
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_what_is_not_built_yet_says_so(name: str) -> None:
-    with pytest.raises(NotImplementedError) as caught:
-        LATER[name](Cart())
-    assert name in str(caught.value)
-    assert "later release" in str(caught.value)
 
 
 def test_an_event_needs_an_apply() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -112,8 +113,7 @@ class Groups(RuleBasedStateMachine):
         self.came: dict[str, list[int]] = defaultdict(list)
         self.ended: dict[str, list[int]] = defaultdict(list)
 
-    def _end(self, items: object) -> None:
-        assert isinstance(items, list)
+    def _end(self, items: Iterable[One]) -> None:
         for item in items:
             shard = next(shard for shard, came in self.came.items() if item.number in came)
             self.ended[shard].append(item.number)
@@ -139,8 +139,8 @@ class Groups(RuleBasedStateMachine):
         survivors = data.draw(st.sets(st.sampled_from(sorted(self.under_way))))
         ended = self.groups.written(survivors)
         assert set(ended.fenced) == self.under_way.keys() - survivors
-        self._end(list(ended.kept))
-        self._end(list(ended.refused))
+        self._end(ended.kept)
+        self._end(ended.refused)
         self.under_way = {}
 
     @precondition(lambda self: self.under_way)

@@ -85,7 +85,7 @@ async def world() -> AsyncGenerator[World]:
         journal,
         new_writer=uuid4,
         lost=lost.append,
-        epoch_seen=lambda *one: seen.append(one),
+        epoch_seen=lambda type_, shard, epoch: seen.append((type_, shard, epoch)),
     )
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(store.run())

@@ -160,6 +160,7 @@ class Deep:
     inner: Deep | None = None
 
 
+NO_FIELDS: list[int] = []
 NEW_LINE = {"item": "a", "price": 1}
 
 
@@ -196,7 +197,7 @@ def test_a_field_that_is_not_in_the_class_is_refused_with_its_place(
         {"sparse": {"unitPrice": 0, "kept": None}},
         {"lines": [{"amount": 2, "item": "in another order"}]},
         {"tagged": {"type": "one"}},
-        {"rows": [[]], "pair": [1, {"item": "a"}], "named": [1, {"item": "a"}]},
+        {"rows": [NO_FIELDS], "pair": [1, {"item": "a"}], "named": [1, {"item": "a"}]},
         {},
     ],
 )

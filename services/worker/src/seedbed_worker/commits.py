@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,7 +27,8 @@ from seedbed_worker.core.mailbox import HOLDING
 from seedbed_worker.emitted import Emitted
 from seedbed_worker.entity_store import Commit, EntityStore, Ownership
 from seedbed_worker.hosted import HostedClass
-from seedbed_worker.journal.port import History, Record, Snapshot
+from seedbed_worker.journal.port import History, Kind, Record, ReminderChange, Snapshot
+from seedbed_worker.reminding import Asked
 
 if TYPE_CHECKING:
     from seedbed_worker.jobs import Job  # a job asks for its turn to be ended
@@ -76,9 +78,15 @@ class Commits:
         cell, entity = job.cell, job.entity
         if change is None or cell is None or entity is None:
             return
-        deleted = deletes(change)
         if isinstance(change, Emitted) and change.failure is not None:
             raise change.failure
+        asked, job.reminders = job.reminders or {}, None
+        if change == "remind":
+            if not any(one.durable for one in asked.values()):
+                self._tell_reminders(job, asked, self.under_way.get(cell.key))
+                return
+            change = Emitted() if self._hosted.events else "save"
+        deleted = deletes(change)
         seq = entity.seedbed_seq + 1
         kept = NOTHING if deleted else KEPT
         commit: Commit | None = None
@@ -88,6 +96,8 @@ class Commits:
             record = self._record(entity, written, seq, job, answer)
             if written.snapshot:
                 snapshot = Snapshot(record.key, seq, written.snapshot, record.time_ms)
+            if asked:
+                record = replace(record, reminders=_stored(asked, seq))
             try:
                 commit = self._store.commit(self._type, record, job.shard)
             except CallError:
@@ -105,6 +115,25 @@ class Commits:
             commit.then(partial(self._ended, cell, entity))
         if commit is not None and snapshot is not None:
             commit.then(partial(self._keep_snapshot, snapshot, job.shard))
+        if asked or deleted:
+            self._tell_reminders(job, asked, commit, deleted=deleted)
+
+    def note(self, job: Job, change: ReminderChange) -> Commit:
+        """Keep this of a reminder, beside what the job's turn changes. Raises `CallError`."""
+        cell, entity, store = job.cell, job.entity, self._store
+        if job.ended:
+            raise asyncio.CancelledError
+        assert cell is not None
+        assert entity is not None
+        assert store is not None
+        seq, now_ms = entity.seedbed_seq + 1, job.home.rt.clock.wall_ms()
+        record = Record(cell.key, seq, Kind.NOTE, b"", now_ms, reminders=(change,))
+        commit = store.commit(self._type, record, job.shard)
+        entity.seedbed_seq = seq
+        if not commit.done:
+            self.under_way[cell.key] = commit
+            commit.then(partial(self._ended, cell, entity))
+        return commit
 
     async def kept(self, key: str) -> None:
         """Return once all that the entity's turns have changed is stored. Raises `CallError`."""
@@ -147,6 +176,25 @@ class Commits:
         else:
             self._drop(entity, commit.error)
 
+    def _tell_reminders(
+        self,
+        job: Job,
+        asked: Mapping[tuple[str, str], Asked],
+        commit: Commit | None,
+        *,
+        deleted: bool = False,
+    ) -> None:
+        entity = job.entity
+        assert entity is not None
+        job.home.rt.reminders.changed(
+            job.shard,
+            (self._type, job.call.key),
+            asked,
+            entity.seedbed_seq,
+            commit,
+            deleted=deleted,
+        )
+
     def _keep_snapshot(self, snapshot: Snapshot, shard: Ownership, commit: Commit) -> None:
         # Not before its newest record is kept, which may never be.
         if commit.error is None and self._store is not None:
@@ -175,3 +223,9 @@ class Commits:
             return
         entity.state = self._hosted.state()
         entity.seedbed_kept, entity.seedbed_seq = NOTHING, 0
+
+
+def _stored(asked: Mapping[tuple[str, str], Asked], seq: int) -> tuple[ReminderChange, ...]:
+    return tuple(
+        ReminderChange(*place, one.appointment(seq)) for place, one in asked.items() if one.durable
+    )

@@ -44,6 +44,10 @@ class WorkerConfig:
     type_calls: int
     worker_calls: int
     onward_calls: int
+    reminders_at_once: int
+    reminders_in_memory: int
+    reminder_window_s: float
+    reminder_timeout_s: float
     parking: ParkingLimits
     idle_timeout_s: float
     max_entities: int
@@ -96,6 +100,10 @@ class WorkerConfig:
             type_calls=reader.integer("SEEDBED_TYPE_CALLS", minimum=1),
             worker_calls=reader.integer("SEEDBED_WORKER_CALLS", minimum=1),
             onward_calls=reader.integer("SEEDBED_ONWARD_CALLS", minimum=1),
+            reminders_at_once=reader.integer("SEEDBED_REMINDERS_AT_ONCE", minimum=1),
+            reminders_in_memory=reader.integer("SEEDBED_REMINDERS_IN_MEMORY", minimum=1),
+            reminder_window_s=reader.seconds("SEEDBED_REMINDER_WINDOW_S", minimum=1.0),
+            reminder_timeout_s=reader.seconds("SEEDBED_REMINDER_TIMEOUT_S", minimum=0.001),
             parking=parking_limits(reader, minimum=1),
             idle_timeout_s=reader.seconds("SEEDBED_IDLE_TIMEOUT_S"),
             max_entities=reader.integer("SEEDBED_MAX_ENTITIES", minimum=1),

@@ -12,7 +12,8 @@ from seedbed_worker.hosted import HostedClass
 from seedbed_worker.journal.port import History, Kind
 from seedbed_worker.record_codec import Part, pack, unpack
 
-Change: TypeAlias = Literal["save", "delete"] | Emitted
+Change: TypeAlias = Literal["save", "delete", "remind"] | Emitted
+"""`remind`: nothing but `Job.reminders`."""
 
 SNAPSHOT_EVERY: Final = 100
 """Changes between two snapshots, for types that do not say: to read and apply so many events takes
@@ -89,7 +90,7 @@ class Contents:
             entity.seedbed_seq = seq
             entity.seedbed_kept = _mark(self._stored.write_state(entity.state))
         except StateError as error:
-            message = f"{self._name(entity)}: record {seq} cannot be read: {error}"
+            message = f"{self._name(entity)}: record {seq} cannot be read: {error}; nothing ran"
             raise UnreadableState(message) from error
 
     def _base(self, found: History) -> object:

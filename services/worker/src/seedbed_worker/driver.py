@@ -91,6 +91,9 @@ class Worker:
             tracer=tracer,
             epoch_seen=self._epoch_seen,
             released=self._released,
+            reminder_ended=lambda type_, method, end: self.metrics.counter(
+                "seedbed_reminders_total", type_, method, end
+            ).add(),
             store=self.durability.store if self.durability is not None else None,
         )
         # Links have no limit of gRPC's: their batches are counted, and entity calls by their port.
@@ -312,6 +315,10 @@ def _limits(config: WorkerConfig) -> HostLimits:
         max_message_bytes=config.max_message_bytes,
         repeat_window_s=config.repeat_window_s,
         repeat_bytes=config.repeat_bytes,
+        reminders_at_once=config.reminders_at_once,
+        reminders_in_memory=config.reminders_in_memory,
+        reminder_window_s=config.reminder_window_s,
+        reminder_timeout_s=config.reminder_timeout_s,
     )
 
 

@@ -8,12 +8,13 @@ so who began it reads again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Protocol
 
 from seedbed.errors import CallError, Reason
 from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.core.reminders import Listed, Place
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import History, Kind, Record, Snapshot
 
@@ -84,6 +85,19 @@ class EntityStore(Protocol):
         """What came of the call of this id; None: nothing was recorded."""
         ...
 
+    async def take(self, type_: str, shard: Ownership) -> None:
+        """Return once no other owner of the shard can change anything of it."""
+        ...
+
+    async def reminders(
+        self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
+    ) -> Sequence[Listed]:
+        """Those of these shards that are due by then, page by page, as `Journal.reminders`.
+
+        Of a shard that was not taken it may be that another owner still changes them.
+        """
+        ...
+
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         """Begin to keep it, after all commits of its shard that are under way. If one of these
         fails, so does it."""
@@ -102,6 +116,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], list[Record]] = {}
+        self._reminders: dict[Place, Listed] = {}
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
         self._epochs: dict[tuple[str, int], int] = {}
 
@@ -124,9 +139,38 @@ class MemoryStore:
         records = reversed(self._records.get((type_, key), []))
         return next((one.kept() for one in records if one.request_id == request_id), None)
 
+    async def take(self, type_: str, shard: Ownership) -> None:
+        self._fence(type_, shard)
+
+    async def reminders(
+        self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
+    ) -> Sequence[Listed]:
+        found = sorted(
+            (
+                one
+                for one in self._reminders.values()
+                if one.place.type == type_
+                and one.place.shard in shards
+                and one.appointment.due_ms <= until_ms
+                and (after is None or one.order > after.order)
+            ),
+            key=lambda one: one.order,
+        )
+        return found[:limit]
+
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         self._fence(type_, shard)
         self._records.setdefault((type_, record.key), []).append(record)
+        if record.kind is Kind.DELETED:
+            for place in [
+                one for one in self._reminders if one[:3] == (type_, shard.number, record.key)
+            ]:
+                del self._reminders[place]
+        for method, name, appointment in record.reminders:
+            place = Place(type_, shard.number, record.key, method, name)
+            self._reminders.pop(place, None)
+            if appointment is not None:
+                self._reminders[place] = Listed(place, appointment)
         return _KEPT
 
     def snapshot(self, type_: str, snapshot: Snapshot, shard: Ownership) -> None:

@@ -25,6 +25,10 @@ def set_gauges(worker: Worker) -> None:
         "seedbed_open_streams",
         lambda: {(type_,): len(home.streams) for type_, home in host.homes.items()},
     )
+    gauge(
+        "seedbed_failing_reminders",
+        lambda: {(type_,): host.reminders.agenda.failing(type_) for type_ in host.homes},
+    )
     if worker.durability is not None:
         store = worker.durability.store
         gauge("seedbed_late_records_total", lambda: store.late)

@@ -115,7 +115,9 @@ class Home(Lines):
         """Retire what has been idle for too long; True if there may be more."""
         due = self.ages.due(now_ns, limit)
         for entity in due:
-            if entity.seedbed_key in self.cells:  # streams keep it
+            key = entity.seedbed_key
+            # Streams keep it, and what is to happen and is in memory only.
+            if key in self.cells or self.rt.reminders.keeps(self.hosted.contract.type, key):
                 self.ages.add(entity.seedbed_key, now_ns)
             else:
                 self.retire(entity)

@@ -27,6 +27,7 @@ from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Answer, Job, OnEnd
 from seedbed_worker.leaving import Leaving
 from seedbed_worker.refusals import unknown_method
+from seedbed_worker.reminders import ReminderEnded, Reminders
 from seedbed_worker.runtime import CallMetrics, HostLimits, Runtime
 from seedbed_worker.streams import OnItem, StreamCall
 from seedbed_worker.sweeper import Sweeper
@@ -51,6 +52,7 @@ class Host:
         tracer: Tracer = NO_TRACER,
         epoch_seen: EpochSeen | None = None,
         released: Released | None = None,
+        reminder_ended: ReminderEnded | None = None,
         store: EntityStore | None = None,
     ) -> None:
         """`released` is told of shards that the region has released. `store` keeps durable
@@ -75,6 +77,13 @@ class Host:
             path: (one, method) for one in hosted for path, method in one.methods.items()
         }
         self.holds = Holds(self.rt, epoch_seen)
+        self.reminders = self.rt.reminders = Reminders(
+            self.rt,
+            self.homes,
+            store,
+            self._admit_later,
+            reminder_ended or (lambda type_, method, end: None),
+        )
         self._handing_off = HandingOff(self.rt, self.homes, released or (lambda ended, late: None))
         self.leaving = Leaving(self.rt, self.homes, self.holds, self._handing_off)
 
@@ -84,9 +93,11 @@ class Host:
             async with asyncio.TaskGroup() as tasks:
                 self.rt.start(tasks)
                 self._sweeper.start()
+                reading = tasks.create_task(self.reminders.reader.run(), name="reminders")
                 try:
                     await asyncio.get_running_loop().create_future()
                 finally:
+                    reading.cancel()
                     self.rt.stop()
                     self._sweeper.stop()
         finally:
@@ -161,6 +172,7 @@ class Host:
             if lost:
                 home.lose(lost)
                 log.info("shards lost", extra={"entity_type": type_, "shards": len(lost)})
+        self.reminders.reader.region_changed()
         self.holds.admit_again(self._admit_later)
         self.leaving.look()
 
@@ -169,8 +181,9 @@ class Host:
         ours, the next call begins another one."""
         for home in self.homes.values():
             shard = home.shards.get(lost.number)
-            if shard is lost:
+            if shard is not None and shard is lost:
                 home.lose([shard])
+                self.reminders.reader.lost(home.hosted.contract.type, shard.number)
 
     def drop_all(self, reason: Reason = Reason.FENCED) -> None:
         """The incarnation is over: stop its turns, forget its entities; calls that wait move on."""
@@ -178,6 +191,7 @@ class Host:
         self._handing_off.look()
         for home in self.homes.values():
             home.lose(list(home.shards.values()))
+        self.reminders.reader.region_changed()
         self.holds.refuse_all()
         self.leaving.look()
         log.info("entities dropped", extra={"reason": reason.value})

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,7 +23,7 @@ from seedbed.decision import outcome_unknown
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
 from seedbed.status import failed
-from seedbed.turn import Turn
+from seedbed.turn import RemindedMethod, Turn
 from seedbed_worker.absence import Absence
 from seedbed_worker.answers import failure
 from seedbed_worker.cells import Cell, Shard
@@ -34,6 +35,7 @@ from seedbed_worker.hosted import HostedMethod
 from seedbed_worker.household import Household
 from seedbed_worker.present_turn import PresentTurn
 from seedbed_worker.refusals import lost
+from seedbed_worker.reminding import Asked, forget, remind
 from seedbed_worker.runners import Work
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ class Job(Ticket):
     __slots__ = (
         "absence", "answer", "at_store", "began", "call", "cell", "change", "commit", "context",
         "ended", "ended_ns", "entity", "expiry", "handed", "held", "home", "in_hook", "leaving",
-        "method", "on_end", "onward", "open", "present", "shard", "started_ns", "streaming", "task",
-        "wake",
+        "method", "on_end", "onward", "open", "present", "reminders", "shard", "started_ns",
+        "streaming", "task", "wake",
     )  # fmt: skip
 
     shard: Shard
@@ -84,6 +86,8 @@ class Job(Ticket):
         self.in_hook = False
         self.change: Change | None = None
         """What the turn asked for that takes effect at its end."""
+        self.reminders: dict[tuple[str, str], Asked] | None = None
+        """The same of reminders, by method and name; `change` says that there are some."""
         self.commit: Commit | None = None
         """What its last turn has changed, on its way into the store."""
         self.held: Commit | None = None
@@ -234,7 +238,7 @@ class Job(Ticket):
 
     def failure(self, error: BaseException) -> Answer:
         """What answers a turn that raised; its plain calls are dropped."""
-        self.change, self.leaving = None, False
+        self.change, self.reminders, self.leaving = None, None, False
         if isinstance(error, KeyboardInterrupt):
             raise error
         if isinstance(error, asyncio.CancelledError) and (self.ended or not self.home.rt.running):
@@ -285,6 +289,10 @@ class Job(Ticket):
 
     def _is_ours(self, now_ns: int) -> bool:
         return self.shard.serves(now_ns, self.call.type, self.home.rt.region)
+
+    def attempt_ms(self) -> int | None:
+        """When this call was first tried, if that is on record; its own calls carry that time."""
+        return None
 
     # What user code asks of its turn.
 
@@ -338,6 +346,21 @@ class Job(Ticket):
             self.change.deleted = True
         else:
             self.change = "delete"
+        self.reminders = None
+
+    def remind(
+        self,
+        method: RemindedMethod,
+        after: timedelta,
+        every: timedelta | None,
+        name: str,
+        *,
+        durable: bool,
+    ) -> None:
+        remind(self, method, after, every, name, durable=durable)
+
+    def forget(self, method: RemindedMethod, name: str) -> None:
+        forget(self, method, name)
 
     def passivate(self) -> None:
         self.leaving = True

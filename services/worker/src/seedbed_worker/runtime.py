@@ -18,6 +18,8 @@ from seedbed_worker.runners import Runners
 if TYPE_CHECKING:
     import grpc.aio  # only named
 
+    from seedbed_worker.reminders import Reminders  # they have the runtime
+
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
@@ -43,6 +45,14 @@ class HostLimits:
     """SEEDBED_REPEAT_WINDOW_S: so long the outcome under a caller's own name of a call is kept."""
     repeat_bytes: int = 64 * 1024 * 1024
     """SEEDBED_REPEAT_BYTES: outcomes of one type's calls in memory; others are read again."""
+    reminders_at_once: int = 256
+    """SEEDBED_REMINDERS_AT_ONCE: turns of reminders that wait or run."""
+    reminders_in_memory: int = 10_000
+    """SEEDBED_REMINDERS_IN_MEMORY: stored ones that are in memory, since they are due soon."""
+    reminder_window_s: float = 60.0
+    """SEEDBED_REMINDER_WINDOW_S: what soon means."""
+    reminder_timeout_s: float = 300.0
+    """SEEDBED_REMINDER_TIMEOUT_S: what one attempt may take, its time in line included."""
     stream_stall_s: float = 30.0
     """A stream's reader that takes nothing for so long is ended."""
 
@@ -125,7 +135,7 @@ class Runtime:
 
     __slots__ = (
         "calls", "channel", "clock", "lease", "limits", "live", "metrics", "node_id",
-        "region", "request_ids", "runners", "running", "streams", "timers", "tracer",
+        "region", "reminders", "request_ids", "runners", "running", "streams", "timers", "tracer",
     )  # fmt: skip
 
     def __init__(
@@ -158,6 +168,9 @@ class Runtime:
         self.streams = 0
         self.live = 0
         """Entities in memory."""
+
+    reminders: Reminders
+    """Those of the host, which sets it."""
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Run turns as children of this group."""

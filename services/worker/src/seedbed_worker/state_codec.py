@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Protocol, cast
+from typing import Protocol, TypeGuard, cast
 
 import msgspec
 from google.protobuf.message import DecodeError, EncodeError, Message
@@ -46,9 +46,15 @@ def codec_of_class(type_: object, what: str) -> StateCodec:
 
     Raises `StateError`.
     """
-    if isinstance(type_, type) and issubclass(type_, Message):
+    if is_message_class(type_):
         return _Protobuf(type_, what)
     return _Packed(type_, what)
+
+
+def is_message_class(type_: object) -> TypeGuard[type[Message]]:
+    """Whether it is a protobuf message's class."""
+    # A check by isinstance leaves unknown of what the type is.
+    return isinstance(type_, type) and issubclass(cast("type[object]", type_), Message)
 
 
 class _Protobuf:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, get_origin
 
-from google.protobuf.message import Message
-
 from seedbed.errors import StateError
 from seedbed_worker.record_codec import Part
-from seedbed_worker.state_codec import StateCodec, codec_of, codec_of_class
+from seedbed_worker.state_codec import StateCodec, codec_of, codec_of_class, is_message_class
 
 
 def stored_name(type_: object) -> str:
     """The name under which instances are stored: it must not change as long as there are any."""
     made: object = get_origin(type_) or type_
-    if isinstance(made, type) and issubclass(made, Message):
+    if is_message_class(made):
         return made.DESCRIPTOR.full_name
     return getattr(made, "__qualname__", str(made))
 

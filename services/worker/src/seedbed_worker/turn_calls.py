@@ -169,6 +169,8 @@ class TurnCalls:
             mine.request_id = rt.request_ids.mint()
         at_ms = minted_at_ms(mine.request_id)
         if at_ms is None:
+            at_ms = self._job.attempt_ms()
+        if at_ms is None:
             ago_ms = (rt.clock.now_ns() - self._job.started_ns) // 1_000_000
             at_ms = self._onward.first_attempts.at_ms(
                 (mine.type, mine.key, mine.request_id), rt.clock.wall_ms() - ago_ms

@@ -16,13 +16,17 @@ def history(
     many, or gone. None: nothing was ever kept.
     """
     since, state = snapshot or (0, None)
-    seq, exists = since, snapshot is not None
+    seq = content = since
+    exists = snapshot is not None
     events: list[bytes] = []
     for number, kind, data in newest_first:
         if number <= since:
             break
-        if number > seq:
-            seq, exists = number, kind != Kind.DELETED
+        seq = max(seq, number)
+        if kind == Kind.NOTE:
+            continue
+        if number > content:
+            content, exists = number, kind != Kind.DELETED
         if kind == Kind.EVENTS:
             events.append(data)
             continue

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.core.reminders import Appointment, Listed, Place
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
@@ -17,6 +18,7 @@ from seedbed_worker.journal.port import (
     Fence,
     Group,
     History,
+    Kind,
     Record,
     ShardKey,
     Snapshot,
@@ -38,6 +40,10 @@ class _Shard:
     """Of each entity, by their numbers."""
     taken: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     """Keys with each number that is there."""
+    reminders: dict[tuple[str, str, str], Appointment] = field(
+        default_factory=dict[tuple[str, str, str], Appointment]
+    )
+    """By key, method and name."""
     snapshots: dict[str, Snapshot] = field(default_factory=dict[str, Snapshot])
     last_off: int = 0
 
@@ -46,6 +52,14 @@ class _Shard:
         self.log.append(Written(self.last_off, epoch, record))
         insort(self.records[record.key], record, key=lambda one: one.seq)
         self.taken.add((record.key, record.seq))
+        if record.kind is Kind.DELETED:
+            for place in [one for one in self.reminders if one[0] == record.key]:
+                del self.reminders[place]
+        for method, name, appointment in record.reminders:
+            if appointment is None:
+                self.reminders.pop((record.key, method, name), None)
+            else:
+                self.reminders[record.key, method, name] = appointment
 
     def keep(self, new: Snapshot) -> None:
         there = self.snapshots.get(new.key)
@@ -167,6 +181,20 @@ class MemoryJournal:
         """See `Journal`."""
         records = reversed(self._opened().shards[type_, shard].records.get(key, ()))
         return next((one.kept() for one in records if one.request_id == request_id), None)
+
+    async def reminders(
+        self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
+    ) -> Sequence[Listed]:
+        """See `Journal`."""
+        memory = self._opened()
+        found = [
+            Listed(Place(type_, shard, *place), appointment)
+            for shard in shards
+            for place, appointment in memory.shards[type_, shard].reminders.items()
+            if appointment.due_ms <= until_ms
+        ]
+        found.sort(key=lambda one: one.order)
+        return [one for one in found if after is None or one.order > after.order][:limit]
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""

@@ -23,6 +23,7 @@ from uuid import UUID
 
 from seedbed.errors import SeedbedError
 from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.core.reminders import Appointment, Listed
 
 DROPPED_AT_ONCE: Final = 1_000
 """Records behind a snapshot that go with it: the more, the longer do others wait. It is well above
@@ -75,7 +76,17 @@ class Kind(IntEnum):
     EVENTS = 2
     """`data` is what happened to it."""
     DELETED = 3
-    """It is as fresh from now on; `data` is empty."""
+    """It is as fresh from now on, and its reminders are dropped; `data` is empty."""
+    NOTE = 4
+    """Nothing of its state: only of its reminders; `data` is empty."""
+
+
+class ReminderChange(NamedTuple):
+    """Another appointment of a reminder of the record's entity; None: it is dropped."""
+
+    method: str
+    name: str
+    appointment: Appointment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,8 @@ class Record:
     """What the call was answered."""
     keep_until_ms: int = 0
     """Until then a repeat of the request may come."""
+    reminders: tuple[ReminderChange, ...] = ()
+    """What becomes of its reminders, each named once; not read back by `tail`."""
 
     def kept(self) -> Kept:
         """What came of its call."""
@@ -247,6 +260,15 @@ class Journal(Protocol):
 
     async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
         """What came of the latest call of this id; None: nothing was recorded."""
+        ...
+
+    async def reminders(
+        self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
+    ) -> Sequence[Listed]:
+        """What of these shards is due by then, at most `limit`, in their `order`.
+
+        After what an earlier call gave last, if that is given: reminders come page by page.
+        """
         ...
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:

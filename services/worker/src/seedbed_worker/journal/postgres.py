@@ -16,6 +16,7 @@ from typing import TypeVar
 import asyncpg
 
 from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.core.reminders import Appointment, Listed, Place
 from seedbed_worker.journal import postgres_statements as sql
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
@@ -183,7 +184,7 @@ class PostgresJournal:
 
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""
-        asked = (self._types[type_], shard, list(keys), Kind.EVENTS)
+        asked = (self._types[type_], shard, list(keys), Kind.EVENTS, Kind.NOTE)
 
         async def load(session: Session) -> dict[str, History]:
             rows = await session.connection.fetch(sql.LOAD, *asked)
@@ -191,6 +192,23 @@ class PostgresJournal:
             return {key: kept for key, kept in found.items() if kept is not None}
 
         return await self._repeatable(self._reader(shard), load)
+
+    async def reminders(
+        self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
+    ) -> Sequence[Listed]:
+        """See `Journal`."""
+        start = after.order if after is not None else (-1, -1, "", "", "")
+        asked = (self._types[type_], list(shards), until_ms, *start, limit)
+
+        async def reminders(session: Session) -> list[Listed]:
+            return [
+                Listed(Place(type_, shard, key, method, name), Appointment(*times))
+                for shard, key, method, name, *times in await session.connection.fetch(
+                    sql.REMINDERS, *asked
+                )
+            ]
+
+        return await self._repeatable(self._readers[0], reminders)
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""

@@ -9,6 +9,7 @@ import asyncpg
 from seedbed_worker.journal.port import Clash, Group, ShardKey
 from seedbed_worker.journal.postgres_errors import blames_records, said
 from seedbed_worker.journal.postgres_session import Session
+from seedbed_worker.journal.reminder_changes import net_changes
 
 
 async def append(
@@ -23,6 +24,16 @@ async def append(
         for place, group in enumerate(groups, start=1)
         for nth, record in enumerate(group.records, start=1)
     ]
+    changes = [(place, net_changes(group.records)) for place, group in enumerate(groups, start=1)]
+    gone: list[tuple[int, str, str | None, str | None]] = [
+        one
+        for place, net in changes
+        for one in (
+            *((place, key, None, None) for key in net.wiped),
+            *((place, *reminder) for reminder in net.dropped),
+        )
+    ]
+    new = [(place, *one) for place, net in changes for one in net.new.items()]
     try:
         rows = await session.append(
             [types[group.type] for group in groups],
@@ -40,6 +51,19 @@ async def append(
             [record.outcome for _, _, record in records],
             [record.keep_until_ms for _, _, record in records],
             [record.time_ms for _, _, record in records],
+            [place for place, _, _, _ in gone],
+            [key for _, key, _, _ in gone],
+            [method for _, _, method, _ in gone],
+            [name for _, _, _, name in gone],
+            [place for place, _, _ in new],
+            [key for _, (key, _, _), _ in new],
+            [method for _, (_, method, _), _ in new],
+            [name for _, (_, _, name), _ in new],
+            [one.due_ms for _, _, one in new],
+            [one.every_ms for _, _, one in new],
+            [one.count for _, _, one in new],
+            [one.number for _, _, one in new],
+            [one.begun_ms for _, _, one in new],
         )
     except asyncpg.PostgresError as error:
         if blames_records(error):

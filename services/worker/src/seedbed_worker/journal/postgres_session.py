@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 """Limit for connecting, with what is asked of a new connection."""
 
-APPEND_NAME = "seedbed_append_1"
+APPEND_NAME = "seedbed_append_2"
 """Of the prepared statement. To be changed with its text: behind a pooler, workers of two releases
 may meet the same server."""
 

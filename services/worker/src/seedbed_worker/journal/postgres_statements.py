@@ -28,12 +28,37 @@ WITH asked AS MATERIALIZED (
       $12::text[], $13::bytea[], $14::bigint[], $15::bigint[])
     AS r (place, nth, key, seq, kind, data, request_id, outcome, keep_until_ms, time_ms)
   JOIN moved m USING (place)
+), appointments AS MATERIALIZED (
+  SELECT m.type, m.shard, a.key, a.method, a.name, a.due_ms, a.every_ms, a.count, a.number,
+    a.begun_ms
+  FROM unnest($20::int[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::bigint[],
+      $26::bigint[], $27::bigint[], $28::bigint[])
+    AS a (place, key, method, name, due_ms, every_ms, count, number, begun_ms)
+  JOIN moved m USING (place)
+), dropped AS (
+  DELETE FROM seedbed.reminder r
+  USING unnest($16::int[], $17::text[], $18::text[], $19::text[]) AS d (place, key, method, name)
+  JOIN moved m USING (place)
+  WHERE (r.type, r.shard, r.key) = (m.type, m.shard, d.key)
+    AND (d.method IS NULL OR (r.method, r.name) = (d.method, d.name))
+    AND NOT EXISTS (
+      SELECT FROM appointments a
+      WHERE (a.type, a.shard, a.key, a.method, a.name) = (r.type, r.shard, r.key, r.method, r.name)
+    )
+), made AS (
+  INSERT INTO seedbed.reminder (type, shard, key, method, name, due_ms, every_ms, count, number,
+    begun_ms)
+  SELECT * FROM appointments
+  ON CONFLICT (type, shard, key, method, name) DO UPDATE SET due_ms = excluded.due_ms,
+    every_ms = excluded.every_ms, count = excluded.count, number = excluded.number,
+    begun_ms = excluded.begun_ms
 )
 SELECT place::int FROM moved
 """
 """Groups: type, shard, epoch, writer, how many records. Records: place of their group (from 1),
-place in the group (from 1), and what a record has. Returns the places of the groups that are
-written.
+place in the group (from 1), and what a record has. Reminders that go: place of their group, key,
+method and name, both null for all of the entity. Those that are set, each once: likewise, and the
+appointment. Returns the places of the groups that are written.
 
 Fence rows are locked in one order, so that no two appends can wait for each other.
 """
@@ -98,16 +123,16 @@ SELECT e.key, j.seq, j.kind, j.data FROM entity e CROSS JOIN LATERAL (
   SELECT seq, kind, data FROM seedbed.journal
   WHERE (type, shard, key) = ($1, $2, e.key) AND seq >= coalesce((
     SELECT whole.seq FROM seedbed.journal whole
-    WHERE (whole.type, whole.shard, whole.key) = ($1, $2, e.key) AND whole.kind <> $4
+    WHERE (whole.type, whole.shard, whole.key) = ($1, $2, e.key) AND whole.kind NOT IN ($4, $5)
       AND whole.seq > coalesce(e.seq, 0)
     ORDER BY whole.seq DESC LIMIT 1
   ), e.seq + 1, 1)
 ) j
 ORDER BY key, seq DESC
 """
-"""Type, shard, keys, the kind EVENTS. An entity's records, newest first, from the last one that is
-more than events or from its snapshot on; then the snapshot, of no kind. In one statement, since
-records behind a newer snapshot may go at any time.
+"""Type, shard, keys, the kinds EVENTS and NOTE. An entity's records, newest first, from the last
+one that is more than that or from its snapshot on; then the snapshot, of no kind. In one statement,
+since records behind a newer snapshot may go at any time.
 """
 
 TAIL = """
@@ -122,6 +147,13 @@ WHERE (type, shard, key) = ($1, $2, $3) AND request_id """
 
 OUTCOMES = f"{_KEPT} IS NOT NULL ORDER BY seq DESC LIMIT $4"
 OUTCOME = f"{_KEPT} = $4 ORDER BY seq DESC LIMIT 1"
+
+REMINDERS = """
+SELECT shard, key, method, name, due_ms, every_ms, count, number, begun_ms FROM seedbed.reminder
+WHERE type = $1 AND shard = ANY($2::int[]) AND due_ms <= $3
+  AND (due_ms, shard, key, method, name) > ($4, $5, $6, $7, $8)
+ORDER BY due_ms, shard, key, method, name LIMIT $9
+"""
 
 WHOSE = "SELECT journal_id, timeline, cluster, cluster_uid FROM seedbed.meta"
 

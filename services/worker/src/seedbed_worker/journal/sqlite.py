@@ -13,6 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.core.reminders import Listed
+from seedbed_worker.journal import sqlite_reminders
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
@@ -180,6 +182,8 @@ class SqliteJournal:
                     if (last_off := _last_off(connection, type_id, group)) is not None
                 ]
                 connection.executemany(_INSERT, chain.from_iterable(_rows(*one) for one in owned))
+                for type_id, group, _ in owned:
+                    sqlite_reminders.write(connection, type_id, group.shard, group.records)
                 connection.executemany(
                     _COUNT, [(len(group.records), type_, group.shard) for type_, group, _ in owned]
                 )
@@ -231,6 +235,17 @@ class SqliteJournal:
             return Kept(*row) if row is not None else None
 
         return await self._reader.run(outcome)
+
+    async def reminders(
+        self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
+    ) -> Sequence[Listed]:
+        """See `Journal`."""
+        type_id = self._types[type_]
+        return await self._reader.run(
+            lambda connection: sqlite_reminders.due(
+                connection, type_, type_id, shards, until_ms, after, limit
+            )
+        )
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""

@@ -7,12 +7,13 @@ comes too late for it, and is in what is read, or is refused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from seedbed.ids import Epoch
 from seedbed_worker.core.outcomes import Kept
+from seedbed_worker.core.reminders import Listed
 from seedbed_worker.entity_store import Commit, Ownership
 from seedbed_worker.journal.port import History, Journal, JournalError, Record, Snapshot
 from seedbed_worker.journal.snapshots import SnapshotWriter
@@ -42,7 +43,6 @@ class JournalStore:
         self._writer = JournalWriter(
             journal, new_writer=new_writer, lost=self._give_up, epoch_seen=epoch_seen
         )
-
         self._snapshots = SnapshotWriter(journal, keep=keep)
 
     @property
@@ -78,6 +78,19 @@ class JournalStore:
         """See `EntityStore`."""
         try:
             return await self._journal.outcome(type_, shard.number, key, request_id)
+        except JournalError as error:
+            raise unavailable(error) from error
+
+    async def take(self, type_: str, shard: Ownership) -> None:
+        """See `EntityStore`. Raises `CallError`."""
+        await self._writer.take(self._owned_by(type_, shard))
+
+    async def reminders(
+        self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
+    ) -> Sequence[Listed]:
+        """See `EntityStore`."""
+        try:
+            return await self._journal.reminders(type_, shards, until_ms, after, limit)
         except JournalError as error:
             raise unavailable(error) from error
 
