@@ -35,6 +35,13 @@ class Moody(MemoryJournal):
         self.moods: list[str] = []
         self.groups: list[Sequence[Group]] = []
         self.gate: asyncio.Event | None = None
+        self.away = False
+        """Nothing can be taken."""
+
+    async def take(self, type_: str, shard: int, fence: Fence) -> None:
+        if self.away:
+            raise Unavailable("it is away")
+        await super().take(type_, shard, fence)
 
     async def append(self, groups: Sequence[Group]) -> Collection[ShardKey]:
         self.groups.append(groups)
@@ -181,6 +188,34 @@ async def test_a_commit_in_doubt_that_had_not_happened_is_refused_and_cannot_com
         [late] = w.journal.groups
         assert await MemoryJournal.append(w.journal, late) == set(), "the lost commit comes at last"
         assert await w.store.load("t", "a", place) is None
+
+
+@pytest.mark.parametrize(("mood", "seq"), [("lost after", 1), ("lost before", 0)])
+async def test_nothing_piles_up_behind_a_doubt_that_lasts(mood: str, seq: int) -> None:
+    async with world() as w:
+        place, other = Place(1, 7), Place(2, 7)
+        for one in (place, other):
+            await w.store.load("t", "a", one)
+        w.journal.moods, w.journal.gate, w.journal.away = [mood], asyncio.Event(), True
+        doubtful = w.store.commit("t", record("a", 1, b"one"), place)
+        await until("it is being written", lambda: len(w.journal.groups) == 1, within=2)
+        behind = w.store.commit("t", record("b", 1, b""), place)
+        w.journal.gate.set()
+        with pytest.raises(CallError) as refused:
+            await behind.wait()
+        assert refused.value.reason is Reason.STORE_UNAVAILABLE
+        with pytest.raises(CallError, match="it is away"):
+            w.store.commit("t", record("b", 1, b""), place)
+        with pytest.raises(CallError, match="it is away"):
+            await w.store.load("t", "a", place)
+        await w.store.commit("t", record("a", 1, b""), other).wait()
+        assert not doubtful.done
+        w.journal.away = False
+        await doubtful.ended()
+        assert (doubtful.error is None) is (mood == "lost after")
+        found = await w.store.load("t", "a", place)
+        assert (found.seq if found is not None else 0) == seq
+        await w.store.commit("t", record("a", seq + 1, b"next"), place).wait()
 
 
 async def test_a_commit_in_doubt_whose_shard_was_taken_meanwhile_is_nobody_s_to_tell() -> None:

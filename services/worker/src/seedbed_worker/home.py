@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
+from seedbed.calls import Failed
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
 from seedbed.ids import Epoch
@@ -66,7 +67,10 @@ class Home(Lines):
         self.rt.live += 1
         try:
             entity = await make(job, cell)
-            if job.may_begin() is not None or cell.dead or job.ended:
+            refusal = job.may_begin()
+            if isinstance(refusal, Failed):  # its router would take FENCED for the owner's loss
+                raise CallError(Reason.DEADLINE, refusal.message)
+            if refusal is not None or cell.dead or job.ended:
                 raise CallError(Reason.FENCED, "the shard was lost while the entity was made")
         except BaseException:
             self.rt.live -= 1

@@ -61,8 +61,7 @@ class JournalStore:
         owned = self._owned_by(type_, shard)
         try:
             await self._writer.take(owned)
-            if owned.newest is not None:
-                await owned.newest.ended()
+            await self._writer.ended(owned)
             found = await self._journal.load(type_, shard.number, [key])
         except JournalError as error:
             raise unavailable(error) from error

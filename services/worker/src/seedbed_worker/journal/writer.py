@@ -42,7 +42,9 @@ PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 class Owned:
     """What the journal knows of one ownership of a shard by this process."""
 
-    __slots__ = ("epoch", "fence", "lost", "newest", "number", "shard", "taking", "type")
+    __slots__ = (
+        "epoch", "fence", "lost", "newest", "number", "shard", "taking", "type", "unclear",
+    )  # fmt: skip
 
     def __init__(self, type_: str, shard: Ownership) -> None:
         self.type = type_
@@ -56,6 +58,9 @@ class Owned:
         self.taking = asyncio.Lock()
         self.lost = False
         """The journal has refused it: for ever."""
+        self.unclear: JournalError | None = None
+        """Why it cannot be found out yet what became of records in doubt: until then nothing of the
+        shard is written or read, so that nothing piles up behind them."""
 
 
 class _Waiting:
@@ -97,9 +102,11 @@ class JournalWriter:
                 tasks.create_task(self._run(lane), name="journal lane")
 
     def commit(self, owned: Owned, record: Record) -> Commit:
-        """Begin to write it. Raises `CallError` if the shard is lost."""
+        """Begin to write it. Raises `CallError` if the shard is lost, or in doubt for longer."""
         if owned.lost:
             raise _fenced(owned)
+        if owned.unclear is not None:
+            raise unavailable(owned.unclear)
         waiting = _Waiting(record)
         owned.newest = waiting.commit
         lane = self._lane(owned)
@@ -123,6 +130,16 @@ class JournalWriter:
                 except JournalError as error:
                     raise unavailable(error) from error
                 owned.fence = fence
+
+    async def ended(self, owned: Owned) -> None:
+        """Return when all commits of the shard that were under way have ended.
+
+        Raises `CallError` if it cannot be found out now how.
+        """
+        if owned.newest is not None and owned.unclear is None:
+            await owned.newest.ended()
+        if owned.unclear is not None:
+            raise unavailable(owned.unclear)
 
     def _lane(self, owned: Owned) -> _Lane:
         # The records of one shard keep their order: always the same lane.
@@ -201,9 +218,12 @@ class JournalWriter:
                 return
             except JournalError as error:
                 log.info("commit still in doubt", extra={"error": str(error)})
+                owned.unclear = error
+                for item in lane.groups.behind(owned):
+                    item.commit.end(unavailable(error))
                 await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
                 attempt += 1
-        owned.fence = fence
+        owned.fence, owned.unclear = fence, None
         # One transaction wrote all of them, or none.
         kept = all(
             (history := found.get(item.record.key)) is not None and history.seq >= item.record.seq
