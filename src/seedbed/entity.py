@@ -226,7 +226,3 @@ Factory: TypeAlias = Callable[[], Entity[Any, Any]]
 
 def _not_yet(name: str) -> NoReturn:
     raise AttributeError(f"self.{name} is there from activated() on, not yet in __init__") from None
-
-
-def _later(name: str, what: str) -> NoReturn:
-    raise NotImplementedError(f"{name} is not built yet: it comes with {what} in a later release")

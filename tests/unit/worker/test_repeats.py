@@ -11,7 +11,7 @@ from probe.v1 import probe_pb2 as pb
 from seedbed import ServicerContext
 from seedbed.calls import EntityCall, Replied
 from seedbed.errors import Reason
-from seedbed.request_ids import RequestIds
+from seedbed.request_ids import DerivedIds, RequestIds
 from seedbed_worker.repeats import MADE_MS
 from seedbed_worker.runtime import HostLimits
 from tests.unit.worker.commits_world import Kept, Store, Volatile
@@ -217,6 +217,17 @@ async def test_an_id_of_ours_is_refused_once_its_outcome_may_be_forgotten() -> N
             answer = refused(await w.run(replace(one)))
             assert (answer.reason, answer.started) == (Reason.REQUEST_TOO_OLD, False)
         assert (await w.read()).total == 1
+
+
+async def test_an_id_that_follows_from_another_turn_s_is_kept_for_the_window() -> None:
+    async with world(Kept, store=Store()) as w:
+        id_ = DerivedIds(w.clock.wall_ms(), "the turn").of("the call")
+        call = w.call("Write", amount=1, request_id=id_, deadline_s=10_000)
+        first = reply(await w.run(replace(call)))
+        later(w, 3590)
+        assert reply(await w.run(replace(call))) == first
+        later(w, 20)
+        assert refused(await w.run(replace(call))).reason is Reason.REQUEST_TOO_OLD
 
 
 async def test_what_does_not_fit_into_memory_is_read_from_the_store() -> None:

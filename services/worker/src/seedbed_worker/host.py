@@ -214,12 +214,13 @@ class Host:
     def next_due_ns(self) -> int | None:
         """When `tick` may have something to do next; None while there is nothing."""
         due = [home.ages.next_due_ns() for home in self.homes.values()]
-        due.append(self.rt.timers.next_due_ns())
+        due += [self.rt.timers.next_due_ns(), self.reminders.next_due_ns()]
         return min((at_ns for at_ns in due if at_ns is not None), default=None)
 
     def tick(self) -> None:
         """Do what is due by the clock now (timers call it; so may the owner of a clock)."""
         self.rt.timers.fire()
+        self.reminders.look()
         self._sweeper.sweep()
 
     # Inside.

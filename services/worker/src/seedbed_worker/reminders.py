@@ -150,6 +150,13 @@ class Reminders:
                 self._fire(listed)
             self._arm()
 
+    def next_due_ns(self) -> int | None:
+        """When `look` may have something to fire next; None while there is nothing."""
+        next_ms, clock = self.agenda.next_ms(), self._rt.clock
+        if next_ms is None:
+            return None
+        return clock.now_ns() + max(0, next_ms - clock.wall_ms()) * 1_000_000
+
     def expire(self) -> None:
         """Something may be due (for the timers)."""
         self._tick = None
@@ -212,7 +219,6 @@ class Reminders:
         if self._tick is not None:
             rt.timers.discard(self._tick, self)
             self._tick = None
-        next_ms = self.agenda.next_ms()
-        if next_ms is not None:
-            wait_ms = max(0, next_ms - rt.clock.wall_ms())
-            self._tick = rt.timers.add(rt.clock.now_ns() + wait_ms * 1_000_000, self)
+        next_ns = self.next_due_ns()
+        if next_ns is not None:
+            self._tick = rt.timers.add(next_ns, self)

@@ -3,10 +3,11 @@
 A repeat that comes while the first one waits, runs or is being stored waits for its end, and then
 looks again. One that comes later finds the outcome, which was stored in one record with what the
 call changed: in memory, or in the store after a move or a crash. A turn that changed nothing is not
-remembered: it may run again. An id of ours carries its time, and is kept for MADE_MS; a call that
-is repeated later under it is refused. A name that the caller gave is kept for the window of the
-settings. The first attempt under an id that an edge has minted for it is no repeat: nothing is
-looked up.
+remembered: it may run again. An id of ours carries its time: one that an edge has minted is kept
+for MADE_MS, and one that follows from another turn's for the window of the settings, since that
+turn may be a reminder's, or one under a caller's name. A call that is repeated later under it is
+refused. A name that the caller gave is kept for the window too. The first attempt under an id that
+an edge has minted for it is no repeat: nothing is looked up.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from seedbed_worker.jobs import Job
 from seedbed_worker.outcome_codec import decode, digest, encode
 
 MADE_MS: Final = 300_000
-"""How long what came of a call under an id of ours is kept: no router repeats an older one."""
+"""How long what came of a call under a minted id is kept: no router repeats an older one."""
 
 FETCHED: Final = 100
 """Outcomes of an entity that are read from the store at once."""
@@ -86,8 +87,9 @@ class Repeats:
         found = outcomes.get(call.request_id)
         if found is not None and found.keep_until_ms > now_ms:
             return True, _again(call, found, job.shard)
-        if made_ms is not None and made_ms + MADE_MS <= now_ms:
-            return True, _too_old(now_ms - made_ms)
+        window_ms = self._window_ms(call)
+        if made_ms is not None and made_ms + window_ms <= now_ms:
+            return True, _too_old(now_ms - made_ms, window_ms)
         return found is not None or not outcomes.may_be_stored(made_ms), None
 
     async def ask(self, job: Job) -> Replied | Failed | None:
@@ -111,13 +113,15 @@ class Repeats:
         call = job.call
         now_ms = self._home.rt.clock.wall_ms()
         made_ms = _made_ms(call)
-        if made_ms is None:
-            until_ms = now_ms + int(self._home.rt.limits.repeat_window_s * 1000)
-        else:
-            until_ms = max(now_ms, made_ms) + MADE_MS
+        until_ms = max(now_ms, made_ms or 0) + self._window_ms(call)
         kept = Kept(call.request_id, encode(call, answer), now_ms, until_ms)
         self._remember(call.key, kept, now_ms)
         return kept
+
+    def _window_ms(self, call: EntityCall) -> int:
+        if _made_ms(call) is not None and is_minted(call.request_id):
+            return MADE_MS
+        return int(self._home.rt.limits.repeat_window_s * 1000)
 
     def forget(self, key: str) -> None:
         """The entity has left memory."""
@@ -168,11 +172,11 @@ def _again(call: EntityCall, kept: Kept, shard: Shard) -> Replied | Failed:
     return told.answer(shard.epoch)
 
 
-def _too_old(ms: int) -> Failed:
+def _too_old(ms: int, window_ms: int) -> Failed:
     return failed(
         CallError(
             Reason.REQUEST_TOO_OLD,
             f"the call was first made {ms / 1000:.0f} s ago, and what came of it is kept for"
-            f" {MADE_MS // 1000} s: it may have run then; nothing ran now",
+            f" {window_ms // 1000} s: it may have run then; nothing ran now",
         )
     )
