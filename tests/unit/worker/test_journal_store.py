@@ -65,6 +65,8 @@ class World:
     store: JournalStore
     lost: list[Ownership] = field(default_factory=list[Ownership])
     seen: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+    still_ours: list[Ownership] = field(default_factory=list[Ownership])
+    """What the tables say."""
 
     async def other(self, epoch: int) -> MemoryJournal:
         """Another owner has taken shard 1."""
@@ -80,16 +82,22 @@ async def world() -> AsyncGenerator[World]:
     journal = Moody(memory)
     await journal.open("c")
     lost: list[Ownership] = []
+    still_ours: list[Ownership] = []
     seen: list[tuple[str, int, int]] = []
+
+    def is_lost(place: Ownership) -> bool:
+        lost.append(place)
+        return place in still_ours
+
     store = JournalStore(
         journal,
         new_writer=uuid4,
-        lost=lost.append,
+        lost=is_lost,
         epoch_seen=lambda type_, shard, epoch: seen.append((type_, shard, epoch)),
     )
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(store.run())
-        yield World(memory, journal, store, lost, seen)
+        yield World(memory, journal, store, lost, seen, still_ours)
         running.cancel()
 
 
@@ -250,6 +258,21 @@ async def test_an_epoch_below_the_journal_s_is_refused_and_reported() -> None:
         assert refused.value.reason is Reason.NOT_OWNER
         assert w.seen == [("t", 1, 9)]
         assert w.lost == [place]
+
+
+async def test_a_fence_of_another_process_keeps_nothing_and_blames_nobody() -> None:
+    async with world() as w:
+        place = Place(1, 7)
+        w.still_ours.append(place)
+        await w.store.load("t", "a", place)
+        await w.other(7)
+        with pytest.raises(CallError) as refused:
+            await w.store.commit("t", record("a", 1, b"one"), place).wait()
+        assert refused.value.reason is Reason.STORE_UNAVAILABLE
+        assert w.lost == [place]
+        again = Place(1, 7)
+        await w.store.load("t", "a", again)
+        await w.store.commit("t", record("a", 1, b"one"), again).wait()
 
 
 async def test_a_shard_is_taken_once_for_all_its_entities() -> None:

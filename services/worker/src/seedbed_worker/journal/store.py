@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeAlias
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,8 @@ from seedbed_worker.journal.port import History, Journal, JournalError, Record, 
 from seedbed_worker.journal.snapshots import SnapshotWriter
 from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
 
-Lost = Callable[[Ownership], object]
+Lost: TypeAlias = Callable[[Ownership], bool]
+"""Told of an ownership that the journal has ended; True: the shard is its owner's all the same."""
 
 
 class JournalStore:
@@ -108,7 +110,6 @@ class JournalStore:
             owned = self._owned[shard] = Owned(type_, shard)
         return owned
 
-    def _give_up(self, owned: Owned) -> None:
+    def _give_up(self, owned: Owned) -> bool:
         shard = owned.shard()
-        if shard is not None:
-            self._tell(shard)
+        return shard is not None and self._tell(shard)

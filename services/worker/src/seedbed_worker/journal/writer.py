@@ -29,6 +29,7 @@ from seedbed_worker.journal.port import (
     ShardKey,
     Superseded,
 )
+from seedbed_worker.refusals import refenced
 
 log = logging.getLogger(__name__)
 
@@ -66,23 +67,25 @@ class Owned:
 class _Waiting:
     """A record, and those who wait for it."""
 
-    __slots__ = ("commit", "record", "size")
+    __slots__ = ("commit", "owned", "record", "size")
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, owned: Owned, record: Record) -> None:
+        self.owned = owned
         self.record = record
         self.commit = Commit()
         self.size = len(record.data) + len(record.outcome)
 
 
 class JournalWriter:
-    """Commits for one worker. `lost` is told of each shard that somebody else has taken."""
+    """Commits for one worker. `lost` is told of each shard that the journal has refused; True: it
+    is this worker's all the same."""
 
     def __init__(
         self,
         journal: Journal,
         *,
         new_writer: Callable[[], UUID],
-        lost: Callable[[Owned], object],
+        lost: Callable[[Owned], bool],
         epoch_seen: Callable[[str, int, Epoch], object],
     ) -> None:
         self._journal = journal
@@ -107,7 +110,7 @@ class JournalWriter:
             raise _fenced(owned)
         if owned.unclear is not None:
             raise unavailable(owned.unclear)
-        waiting = _Waiting(record)
+        waiting = _Waiting(owned, record)
         owned.newest = waiting.commit
         lane = self._lane(owned)
         lane.groups.add(owned, waiting)
@@ -169,12 +172,9 @@ class JournalWriter:
             written = lane.groups.written({o for o in groups if (o.type, o.number) in survivors})
             for item in written.kept:
                 item.commit.end()
-            for owned in written.fenced:
-                self._give_up(owned)
+            ours = {owned for owned in written.fenced if self._give_up(owned)}
             for item in written.refused:
-                item.commit.end(
-                    CallError(Reason.FENCED, "the shard was taken before this was kept")
-                )
+                item.commit.end(refenced() if item.owned in ours else _taken())
 
     async def _append(self, groups: dict[Owned, list[_Waiting]]) -> set[ShardKey]:
         """As the journal's; a shard whose records clash with what is there is not among those that
@@ -235,9 +235,9 @@ class JournalWriter:
             item.commit.end(None if kept else _lost())
         lane.wake.set()
 
-    def _give_up(self, owned: Owned) -> None:
+    def _give_up(self, owned: Owned) -> bool:
         owned.lost = True
-        self._lost(owned)
+        return self._lost(owned)
 
 
 class _Lane:
@@ -262,6 +262,11 @@ def _wire(groups: dict[Owned, list[_Waiting]]) -> Sequence[Group]:
 def _fenced(owned: Owned) -> CallError:
     """Somebody else has the shard by now."""
     return CallError(Reason.FENCED, f"shard {owned.number} of {owned.type} was taken by another")
+
+
+def _taken() -> CallError:
+    """Whoever has it now repeats the call."""
+    return CallError(Reason.FENCED, "the shard was taken before this was kept")
 
 
 def unavailable(error: JournalError) -> CallError:
