@@ -15,7 +15,12 @@ import pytest
 from tests.docs.blocks import ROOT, Block, blocks
 
 LANGUAGES = {"python", "proto", "js"}
-SOURCES = ("examples/*/src/*/*.py", "examples/*/tests/*.py", "examples/*/proto/**/*.proto")
+SOURCES = (
+    "examples/*/src/*/*.py",
+    "examples/*/tests/*.py",
+    "examples/*/proto/**/*.proto",
+    "tests/typing/programs/*.py",
+)
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "docs" / "recipes.md", *(ROOT / "docs" / "entities").glob("*.md")]
 )

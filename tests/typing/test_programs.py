@@ -74,6 +74,13 @@ def test_programs_and_examples_are_clean_under_pyright(projects: Path) -> None:
     _compare(found, output)
 
 
+def test_the_users_tests_of_the_programs_pass(projects: Path) -> None:
+    folder = projects / "programs" / "src"
+    options = ("-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio")
+    output = _run(folder, "pytest", *options, "order_paid.py", "transfer_done.py")
+    assert re.search(r"^4 passed", output, re.MULTILINE), output
+
+
 def test_they_need_no_ignore_and_no_cast() -> None:
     programs = [
         *HERE.glob("programs/*.py"),

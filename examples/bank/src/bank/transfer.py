@@ -1,7 +1,7 @@
 """A transfer: two steps, each on record before the next begins.
 
 Its caller drives it: `Start` goes as far as it can, and is called again until it is done.
-(Reminders, which will drive it without a caller, come with durability.)
+(A reminder can drive it without a caller: docs/entities/reminders.md.)
 """
 
 from __future__ import annotations
