@@ -275,6 +275,17 @@ async def test_a_fence_of_another_process_keeps_nothing_and_blames_nobody() -> N
         await w.store.commit("t", record("a", 1, b"one"), again).wait()
 
 
+async def test_an_owner_is_confirmed_until_another_has_taken_the_shard() -> None:
+    async with world() as w:
+        place = Place(1, 7)
+        await w.store.load("t", "a", place)
+        await w.store.confirm("t", place)
+        await w.other(8)
+        with pytest.raises(CallError) as refused:
+            await w.store.confirm("t", place)
+        assert refused.value.reason is Reason.FENCED
+
+
 async def test_a_shard_is_taken_once_for_all_its_entities() -> None:
     async with world() as w:
         place = Place(1, 7)

@@ -135,6 +135,16 @@ class Commits:
             commit.then(partial(self._ended, cell, entity))
         return commit
 
+    async def confirm(self, shard: Ownership) -> None:
+        """Return if what the shard's entities change would be kept now. Raises `CallError`, and
+        `RuntimeError` for a volatile class."""
+        if self._store is None:
+            raise RuntimeError(
+                f"turn.confirm(): {self._hosted.name} is declared with durable=False, so no store"
+                " knows who owns it"
+            )
+        await self._store.confirm(self._type, shard)
+
     async def kept(self, key: str) -> None:
         """Return once all that the entity's turns have changed is stored. Raises `CallError`."""
         commit = self.under_way.get(key)

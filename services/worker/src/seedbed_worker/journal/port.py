@@ -271,6 +271,10 @@ class Journal(Protocol):
         """
         ...
 
+    async def holds(self, type_: str, shard: int, fence: Fence) -> bool:
+        """What is written under this fence is let in, as of a moment after this was asked."""
+        ...
+
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """The first `limit` records behind the offset `after`; 0: from the start."""
         ...

@@ -18,7 +18,7 @@ from seedbed_worker.core.reminders import Listed
 from seedbed_worker.entity_store import Commit, Ownership
 from seedbed_worker.journal.port import History, Journal, JournalError, Record, Snapshot
 from seedbed_worker.journal.snapshots import SnapshotWriter
-from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
+from seedbed_worker.journal.writer import JournalWriter, Owned, fenced, unavailable
 
 Lost: TypeAlias = Callable[[Ownership], bool]
 """Told of an ownership that the journal has ended; True: the shard is its owner's all the same."""
@@ -68,6 +68,18 @@ class JournalStore:
         except JournalError as error:
             raise unavailable(error) from error
         return found.get(key)
+
+    async def confirm(self, type_: str, shard: Ownership) -> None:
+        """See `EntityStore`."""
+        owned = self._owned_by(type_, shard)
+        try:
+            await self._writer.take(owned)
+            assert owned.fence is not None
+            if await self._journal.holds(type_, shard.number, owned.fence):
+                return
+        except JournalError as error:
+            raise unavailable(error) from error
+        raise fenced(owned)
 
     async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
         """See `EntityStore`."""

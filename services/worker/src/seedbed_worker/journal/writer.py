@@ -107,7 +107,7 @@ class JournalWriter:
     def commit(self, owned: Owned, record: Record) -> Commit:
         """Begin to write it. Raises `CallError` if the shard is lost, or in doubt for longer."""
         if owned.lost:
-            raise _fenced(owned)
+            raise fenced(owned)
         if owned.unclear is not None:
             raise unavailable(owned.unclear)
         waiting = _Waiting(owned, record)
@@ -121,7 +121,7 @@ class JournalWriter:
         """Fence the shard for this ownership, once. Raises `CallError`."""
         async with owned.taking:
             if owned.lost:
-                raise _fenced(owned)
+                raise fenced(owned)
             if owned.fence is None:
                 fence = Fence(owned.epoch, self._new_writer())
                 try:
@@ -259,7 +259,7 @@ def _wire(groups: dict[Owned, list[_Waiting]]) -> Sequence[Group]:
     return made
 
 
-def _fenced(owned: Owned) -> CallError:
+def fenced(owned: Owned) -> CallError:
     """Somebody else has the shard by now."""
     return CallError(Reason.FENCED, f"shard {owned.number} of {owned.type} was taken by another")
 
