@@ -95,7 +95,10 @@ class Commits:
             written = self._contents.write(entity, change, seq)
             record = self._record(entity, written, seq, job, answer)
             if written.snapshot:
-                snapshot = Snapshot(record.key, seq, written.snapshot, record.time_ms)
+                snapshot = Snapshot(
+                    *(record.key, seq, written.snapshot, record.time_ms),
+                    of_events=written.kind is Kind.EVENTS,
+                )
             if asked:
                 record = replace(record, reminders=_stored(asked, seq))
             try:

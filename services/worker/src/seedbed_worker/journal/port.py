@@ -133,13 +133,15 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of an event-sourced entity as its records up to `seq` make it."""
+    """The state of an entity as its records up to `seq` make it."""
 
     key: str
     seq: int
     data: bytes
     time_ms: int
     """When the newest of these records was written; wall clock, in ms since 1970."""
+    of_events: bool = True
+    """The records behind it tell what happened; else they are only older states."""
 
 
 class Snapshots(NamedTuple):
