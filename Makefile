@@ -5,7 +5,8 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/uv/bin:$(PATH)
 SEEDS ?= 1000
 PROCESS_TESTS := $(addprefix tests/integration/,cluster journal seed worker)
 MEASURING_TESTS := $(addprefix tests/integration/cluster/test_,$(addsuffix .py,failover seeds \
-	movement movement_faults movement_blocked movement_etcd rolling_seeds))
+	movement movement_faults movement_blocked movement_etcd rolling_seeds \
+	durable_movement durable_fence durable_postgres_faults))
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18

@@ -96,8 +96,13 @@ class Turn:
         return f"Turn({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     async def confirm(self) -> None:
-        """Return once the store says that this owner's fence still holds."""
-        raise NotImplementedError("turn.confirm() needs a journal: it comes with durable entities")
+        """Return once the store says that this owner's fence still holds. Raises if it does not, or
+        does not answer; let that end the turn.
+
+        For a read, or an effect outside, that must not come from an owner that has been replaced
+        and does not know it yet. Raises `RuntimeError` in a class with durable=False.
+        """
+        raise RuntimeError("turn.confirm(): this turn is not run by a worker")
 
 
 @dataclass(frozen=True, slots=True)

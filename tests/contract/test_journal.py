@@ -508,6 +508,17 @@ async def test_a_number_is_used_once(journal: Journal) -> None:
     assert await log(journal, 0) == [record("a", 1), record("b", 1)]
 
 
+async def test_a_fence_holds_until_the_next_one(journal: Journal) -> None:
+    own = await taken(journal, 0, 1)
+    assert await journal.holds(TYPE, 0, own)
+    assert not await journal.holds(TYPE, 1, own)
+    again = await taken(journal, 0, 1)
+    assert not await journal.holds(TYPE, 0, own)
+    assert await journal.holds(TYPE, 0, again)
+    await taken(journal, 0, 2)
+    assert not await journal.holds(TYPE, 0, again)
+
+
 async def test_what_came_of_calls_is_found_by_their_ids(journal: Journal) -> None:
     own = await taken(journal, 0, 1)
     records = [

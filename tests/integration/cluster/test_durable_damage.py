@@ -1,7 +1,9 @@
-"""A record of the journal is damaged: its entity is refused, and says so; no other is."""
+"""Others write in the journal: a damaged record stops its entity alone; a fence that is taken stops
+nobody for long."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable
 from contextlib import closing
@@ -16,6 +18,7 @@ from census.v1 import census_pb2_grpc as rpc
 from seedbed import once
 from tests.support.cluster import cluster
 from tests.support.kept import ENTITIES, FILE, sqlite_in
+from tests.support.load import add
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -51,6 +54,27 @@ async def test_a_damaged_record_stops_its_entity_alone(tmp_path: Path) -> None:
                 assert (await stub.Add(pb.Person(name=key), timeout=10)).count == 2
             write(tmp_path, "person-3", "data", good)
             assert (await stub.Add(pb.Person(name="person-3"), timeout=10)).count == 2
+
+
+async def test_an_owner_goes_on_when_another_process_has_fenced_its_shards(tmp_path: Path) -> None:
+    """As one does that erases an entity for good."""
+    async with cluster(
+        tmp_path, workers=1, entities=ENTITIES, seed_env=SHARDS, worker_env=sqlite_in(tmp_path)
+    ) as running:
+        await running.placed(1)
+        async with grpc.aio.insecure_channel(running.entry) as channel:
+            stub: rpc.CensusAsyncStub = rpc.CensusStub(channel)
+            for key in KEYS:
+                await stub.Add(pb.Person(name=key), timeout=10)
+            with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as connection:
+                connection.execute("UPDATE fence SET writer = randomblob(16)")
+            async with asyncio.TaskGroup() as tasks:
+                calls = [tasks.create_task(add(stub, key, timeout=5)) for key in KEYS * 3]
+            ended = [call.result() for call in calls]
+            assert {call.reason for call in ended if not call.ok} == {"STORE_UNAVAILABLE"}
+            for key in KEYS:
+                kept = 2 + sum(call.ok for call in ended if call.key == key)
+                assert (await stub.Add(pb.Person(name=key), timeout=5)).count == kept
 
 
 async def refused(call: Awaitable[pb.Count]) -> str:

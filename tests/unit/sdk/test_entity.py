@@ -109,11 +109,11 @@ def test_the_signatures_are_those_of_the_design() -> None:
     assert list(remind) == ["self", "method", "after", "every", "name", "durable"]
 
 
-def test_a_turn_is_frozen_and_cannot_confirm_yet() -> None:
+def test_a_turn_is_frozen_and_confirms_only_in_a_worker() -> None:
     turn = Turn("t", 1, 2, "w", "", "", None, datetime.now(UTC), read_only=True)
     with pytest.raises(AttributeError):
         turn.epoch = 3  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(NotImplementedError, match="journal"):
+    with pytest.raises(RuntimeError, match="worker"):
         turn.confirm().send(None)
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from seedbed.calls import EntityCall, Failed, NotHere, Replied
 from seedbed.errors import Reason
 from seedbed.ids import Generation
+from seedbed.link import LinkLimits
+from seedbed.router import RouterLimits
 from tests.unit.sdk.fake_network import FakeWorker, echo, silence
 from tests.unit.sdk.router_bed import Bed, bed
 
@@ -145,7 +147,8 @@ async def settle() -> None:
 
 
 async def play(steps: list[tuple[str, object, object]]) -> None:
-    async with bed() as it:
+    # A Link that lingers delivers when real time has passed, which no step waits for.
+    async with bed(limits=RouterLimits(link=LinkLimits(linger_s=0))) as it:
         it.a.answer = it.b.answer = silence
         it.place("a")
         acts = Play(it)

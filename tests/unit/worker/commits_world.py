@@ -59,6 +59,8 @@ class Volatile(Probe, durable=False):
             case "replace and fail":
                 self.state = type(before)(request.amount)
                 raise Abort(grpc.StatusCode.ABORTED, "no")
+            case "confirm":
+                await self.turn.confirm()
             case "no number":
                 self.state.value = "text"  # type: ignore[assignment] # what the test is about
                 self.save()

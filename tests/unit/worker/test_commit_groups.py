@@ -86,6 +86,21 @@ def test_nothing_of_a_shard_in_doubt_is_written_before_it_is_settled() -> None:
     assert g.next() == {"a": [One(2)]}
 
 
+def test_what_waits_behind_a_doubt_can_be_taken_away() -> None:
+    g = groups()
+    g.add("a", One(1))
+    g.next()
+    g.doubted()
+    g.add("a", One(2))
+    g.add("b", One(3))
+    assert g.behind("a") == [One(2)]
+    g.add("a", One(4))
+    assert g.next() == {"b": [One(3)]}, "it is in doubt still"
+    g.written({"b"})
+    g.settled("a")
+    assert g.next() == {"a": [One(4)]}
+
+
 class Groups(RuleBasedStateMachine):
     """Any order of events: the records of a shard are written in order, and each ends once."""
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from seedbed.errors import CallError, Reason
+from seedbed.sharding import shard_of
 from seedbed_worker.entity_store import MemoryStore
 from seedbed_worker.journal.port import History
-from tests.unit.worker.commits_world import Kept, Store, does, record, seen
-from tests.unit.worker.host_world import (
-    world,
-)
+from tests.unit.worker.commits_world import Kept, Store, Volatile, does, record, seen
+from tests.unit.worker.host_world import SHARDS, reason, refused, world
 
 # Hooks.
 
@@ -60,9 +59,19 @@ async def test_a_store_of_the_cluster_outlives_moves_and_crashes() -> None:
         assert await seen(w) == (1, 1, "True")
 
 
+async def test_a_turn_is_confirmed_by_the_store_unless_the_class_is_volatile() -> None:
+    store = Store()
+    async with world(Kept, store=store) as w:
+        await does(w, "confirm")
+        await store.load("probe", "a", Owner(99, shard_of(b"a", SHARDS)))
+        assert reason(await w.run(w.call("Act", how="confirm"))) is Reason.FENCED
+    async with world(Volatile) as w:
+        assert refused(await w.run(w.call("Act", how="confirm"))).message == "RuntimeError"
+
+
 class Owner:
-    def __init__(self, epoch: int) -> None:
-        self.number, self.epoch = 3, epoch
+    def __init__(self, epoch: int, number: int = 3) -> None:
+        self.number, self.epoch = number, epoch
 
 
 async def test_it_refuses_an_owner_that_has_a_successor() -> None:

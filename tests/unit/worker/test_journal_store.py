@@ -35,6 +35,13 @@ class Moody(MemoryJournal):
         self.moods: list[str] = []
         self.groups: list[Sequence[Group]] = []
         self.gate: asyncio.Event | None = None
+        self.away = False
+        """Nothing can be taken."""
+
+    async def take(self, type_: str, shard: int, fence: Fence) -> None:
+        if self.away:
+            raise Unavailable("it is away")
+        await super().take(type_, shard, fence)
 
     async def append(self, groups: Sequence[Group]) -> Collection[ShardKey]:
         self.groups.append(groups)
@@ -58,6 +65,8 @@ class World:
     store: JournalStore
     lost: list[Ownership] = field(default_factory=list[Ownership])
     seen: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
+    still_ours: list[Ownership] = field(default_factory=list[Ownership])
+    """What the tables say."""
 
     async def other(self, epoch: int) -> MemoryJournal:
         """Another owner has taken shard 1."""
@@ -73,16 +82,22 @@ async def world() -> AsyncGenerator[World]:
     journal = Moody(memory)
     await journal.open("c")
     lost: list[Ownership] = []
+    still_ours: list[Ownership] = []
     seen: list[tuple[str, int, int]] = []
+
+    def is_lost(place: Ownership) -> bool:
+        lost.append(place)
+        return place in still_ours
+
     store = JournalStore(
         journal,
         new_writer=uuid4,
-        lost=lost.append,
+        lost=is_lost,
         epoch_seen=lambda type_, shard, epoch: seen.append((type_, shard, epoch)),
     )
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(store.run())
-        yield World(memory, journal, store, lost, seen)
+        yield World(memory, journal, store, lost, seen, still_ours)
         running.cancel()
 
 
@@ -183,6 +198,34 @@ async def test_a_commit_in_doubt_that_had_not_happened_is_refused_and_cannot_com
         assert await w.store.load("t", "a", place) is None
 
 
+@pytest.mark.parametrize(("mood", "seq"), [("lost after", 1), ("lost before", 0)])
+async def test_nothing_piles_up_behind_a_doubt_that_lasts(mood: str, seq: int) -> None:
+    async with world() as w:
+        place, other = Place(1, 7), Place(2, 7)
+        for one in (place, other):
+            await w.store.load("t", "a", one)
+        w.journal.moods, w.journal.gate, w.journal.away = [mood], asyncio.Event(), True
+        doubtful = w.store.commit("t", record("a", 1, b"one"), place)
+        await until("it is being written", lambda: len(w.journal.groups) == 1, within=2)
+        behind = w.store.commit("t", record("b", 1, b""), place)
+        w.journal.gate.set()
+        with pytest.raises(CallError) as refused:
+            await behind.wait()
+        assert refused.value.reason is Reason.STORE_UNAVAILABLE
+        with pytest.raises(CallError, match="it is away"):
+            w.store.commit("t", record("b", 1, b""), place)
+        with pytest.raises(CallError, match="it is away"):
+            await w.store.load("t", "a", place)
+        await w.store.commit("t", record("a", 1, b""), other).wait()
+        assert not doubtful.done
+        w.journal.away = False
+        await doubtful.ended()
+        assert (doubtful.error is None) is (mood == "lost after")
+        found = await w.store.load("t", "a", place)
+        assert (found.seq if found is not None else 0) == seq
+        await w.store.commit("t", record("a", seq + 1, b"next"), place).wait()
+
+
 async def test_a_commit_in_doubt_whose_shard_was_taken_meanwhile_is_nobody_s_to_tell() -> None:
     async with world() as w:
         place = Place(1, 7)
@@ -215,6 +258,32 @@ async def test_an_epoch_below_the_journal_s_is_refused_and_reported() -> None:
         assert refused.value.reason is Reason.NOT_OWNER
         assert w.seen == [("t", 1, 9)]
         assert w.lost == [place]
+
+
+async def test_a_fence_of_another_process_keeps_nothing_and_blames_nobody() -> None:
+    async with world() as w:
+        place = Place(1, 7)
+        w.still_ours.append(place)
+        await w.store.load("t", "a", place)
+        await w.other(7)
+        with pytest.raises(CallError) as refused:
+            await w.store.commit("t", record("a", 1, b"one"), place).wait()
+        assert refused.value.reason is Reason.STORE_UNAVAILABLE
+        assert w.lost == [place]
+        again = Place(1, 7)
+        await w.store.load("t", "a", again)
+        await w.store.commit("t", record("a", 1, b"one"), again).wait()
+
+
+async def test_an_owner_is_confirmed_until_another_has_taken_the_shard() -> None:
+    async with world() as w:
+        place = Place(1, 7)
+        await w.store.load("t", "a", place)
+        await w.store.confirm("t", place)
+        await w.other(8)
+        with pytest.raises(CallError) as refused:
+            await w.store.confirm("t", place)
+        assert refused.value.reason is Reason.FENCED
 
 
 async def test_a_shard_is_taken_once_for_all_its_entities() -> None:

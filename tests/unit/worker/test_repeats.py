@@ -133,7 +133,20 @@ async def test_a_repeat_waits_for_the_first_that_runs_or_is_being_stored() -> No
         assert reply(await before.answer()).total == 10
         assert (await w.read()).total == 11
         await settle()
-        assert w.host.rt.calls == 0
+        assert (w.host.rt.calls, w.host.homes["probe"].cells) == (0, {})
+
+
+async def test_a_repeat_that_waits_does_not_keep_the_entity_busy() -> None:
+    store = Store()
+    async with world(Kept, store=store) as w:
+        store.gate = "commit"
+        first = w.start(named(w))
+        await GATES.reach("commit")
+        second = w.start(named(w))
+        await settle()
+        assert not w.host.homes["probe"].cells, "the turn is over, and nobody stands in line"
+        GATES.open("commit")
+        assert await first.answer() == await second.answer()
 
 
 async def test_a_repeat_of_one_that_was_not_stored_runs() -> None:

@@ -65,7 +65,7 @@ async def world(keep: int | None = None) -> AsyncGenerator[World]:
     store = JournalStore(
         journal,
         new_writer=uuid4,
-        lost=lambda shard: None,
+        lost=lambda shard: False,
         epoch_seen=lambda type_, shard, epoch: None,
         keep=keep,
     )
@@ -75,6 +75,23 @@ async def world(keep: int | None = None) -> AsyncGenerator[World]:
         await store.load("t", "a", PLACE)
         yield World(journal, store)
         running.cancel()
+
+
+async def test_states_behind_the_newest_go_whatever_is_to_be_kept_of_events() -> None:
+    async with world(keep=None) as w:
+        await w.store.load("t", "s", PLACE)
+        for seq in (1, 2, 3):
+            record = Record("s", seq, Kind.STATE, b"%d" % seq, 0)
+            await w.store.commit("t", record, PLACE).wait()
+            await w.change("a", seq)
+        w.snapshot("a", 2)
+        w.store.snapshot("t", Snapshot("s", 2, b"2", 0, of_events=False), PLACE)
+        await until("both are kept", lambda: len(w.journal.kept) == 2, within=2)
+        assert w.journal.kept == [None, 0]
+        there = [one.record for one in await w.journal.tail("t", 1, 0, 10)]
+        assert [one.seq for one in there if one.key == "s"] == [3]
+        assert [one.seq for one in there if one.key == "a"] == [1, 2, 3]
+        assert await w.store.load("t", "s", PLACE) == History(3, True, b"3")
 
 
 async def test_a_snapshot_is_written_and_read() -> None:

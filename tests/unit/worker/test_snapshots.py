@@ -84,12 +84,16 @@ async def test_a_deletion_is_no_snapshot_and_ends_one() -> None:
         assert (found.text, found.seq) == ("|False", 7)
 
 
-async def test_a_state_that_is_saved_needs_none() -> None:
+async def test_of_a_state_that_is_saved_one_is_taken_for_the_sake_of_the_states_before_it() -> None:
     store = Watched()
     async with world(Kept, store=store) as w:
-        for _ in range(6):
+        for _ in range(7):
             await w.write()
-        assert store.snapshot_of() is None
+        snapshot = store.snapshot_of()
+        assert snapshot is not None
+        assert (snapshot.seq, snapshot.of_events) == (6, False)
+        await does(w, "passivate")
+        assert (await w.read()).total == 7, "the newest record counts"
 
 
 async def test_a_class_that_does_not_say_has_one_after_every_hundred(

@@ -95,7 +95,10 @@ class Commits:
             written = self._contents.write(entity, change, seq)
             record = self._record(entity, written, seq, job, answer)
             if written.snapshot:
-                snapshot = Snapshot(record.key, seq, written.snapshot, record.time_ms)
+                snapshot = Snapshot(
+                    *(record.key, seq, written.snapshot, record.time_ms),
+                    of_events=written.kind is Kind.EVENTS,
+                )
             if asked:
                 record = replace(record, reminders=_stored(asked, seq))
             try:
@@ -134,6 +137,16 @@ class Commits:
             self.under_way[cell.key] = commit
             commit.then(partial(self._ended, cell, entity))
         return commit
+
+    async def confirm(self, shard: Ownership) -> None:
+        """Return if what the shard's entities change would be kept now. Raises `CallError`, and
+        `RuntimeError` for a volatile class."""
+        if self._store is None:
+            raise RuntimeError(
+                f"turn.confirm(): {self._hosted.name} is declared with durable=False, so no store"
+                " knows who owns it"
+            )
+        await self._store.confirm(self._type, shard)
 
     async def kept(self, key: str) -> None:
         """Return once all that the entity's turns have changed is stored. Raises `CallError`."""

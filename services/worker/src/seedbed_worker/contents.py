@@ -17,7 +17,8 @@ Change: TypeAlias = Literal["save", "delete", "remind"] | Emitted
 
 SNAPSHOT_EVERY: Final = 100
 """Changes between two snapshots, for types that do not say: to read and apply so many events takes
-about a millisecond, and a snapshot's cost is spread over so many turns."""
+about a millisecond, and a snapshot's cost is spread over so many turns. Of an entity that saves its
+state a snapshot is due as often, since older states are deleted behind it."""
 
 # What `seedbed_kept` says of an entity; else it is a hash of its state as it is stored. With that a
 # failed turn is compared without a read, for 40 bytes an entity.
@@ -64,11 +65,11 @@ class Contents:
             state = self._stored.write_state(entity.state)
         except StateError as error:
             raise StateError(f"{self._name(entity)}: {error}") from error
+        snapshot = pack([state]) if seq % self._every == 0 else b""
         if not isinstance(change, Emitted):
-            return Written(Kind.STATE, pack([state]), _mark(state), b"")
+            return Written(Kind.STATE, pack([state]), _mark(state), snapshot)
         events = [part for part in change.parts if part is not None]
-        due = seq % self._every == 0
-        return Written(Kind.EVENTS, pack(events), _mark(state), pack([state]) if due else b"")
+        return Written(Kind.EVENTS, pack(events), _mark(state), snapshot)
 
     def restore(self, entity: AnyEntity, found: History | None) -> None:
         """Give the entity what is kept of it. Raises `UnreadableState`, which names the record."""

@@ -13,11 +13,10 @@ from uuid import uuid4
 from seedbed.ids import Epoch
 from seedbed.settings import Secret, bad_setting
 from seedbed_worker.binding import Binding
-from seedbed_worker.entity_store import Ownership
 from seedbed_worker.hosted import HostedClass
 from seedbed_worker.journal.open import journal_at
 from seedbed_worker.journal.port import Journal
-from seedbed_worker.journal.store import JournalStore
+from seedbed_worker.journal.store import JournalStore, Lost
 
 
 class Durability:
@@ -27,7 +26,7 @@ class Durability:
         self,
         journal: Journal,
         *,
-        lost: Callable[[Ownership], object],
+        lost: Lost,
         epoch_seen: Callable[[str, int, Epoch], object],
         keep: int | None,
     ) -> None:
@@ -52,7 +51,7 @@ def durability(
     hosted: Sequence[HostedClass],
     *,
     require_sync: bool,
-    lost: Callable[[Ownership], object],
+    lost: Lost,
     epoch_seen: Callable[[str, int, Epoch], object],
     keep: int | None,
 ) -> Durability | None:

@@ -76,6 +76,10 @@ class EntityStore(Protocol):
         """What was committed, after all commits of it that are under way; None: nothing ever."""
         ...
 
+    async def confirm(self, type_: str, shard: Ownership) -> None:
+        """Return if this owner's changes would be kept now. Raises `CallError` if not."""
+        ...
+
     async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
         """What came of the latest calls of an entity that is loaded, so many at most, the newest
         first."""
@@ -128,6 +132,9 @@ class MemoryStore:
             ((one.seq, one.kind, one.data) for one in reversed(records)),
             (snapshot.seq, snapshot.data) if snapshot is not None else None,
         )
+
+    async def confirm(self, type_: str, shard: Ownership) -> None:
+        self._fence(type_, shard)
 
     async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
         self._fence(type_, shard)

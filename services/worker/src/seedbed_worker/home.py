@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
+from seedbed.calls import Failed
 from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
 from seedbed.ids import Epoch
@@ -66,7 +67,10 @@ class Home(Lines):
         self.rt.live += 1
         try:
             entity = await make(job, cell)
-            if job.may_begin() is not None or cell.dead or job.ended:
+            refusal = job.may_begin()
+            if isinstance(refusal, Failed):  # its router would take FENCED for the owner's loss
+                raise CallError(Reason.DEADLINE, refusal.message)
+            if refusal is not None or cell.dead or job.ended:
                 raise CallError(Reason.FENCED, "the shard was lost while the entity was made")
         except BaseException:
             self.rt.live -= 1
@@ -119,8 +123,11 @@ class Home(Lines):
                 self.retire(entity)
         return len(due) == limit
 
-    def lose(self, shards: Iterable[Shard]) -> None:
-        """These shards are another's now: forget their entities, stop what runs on them."""
+    def lose(self, shards: Iterable[Shard], why: CallError | None = None) -> None:
+        """These shards are another's now: forget their entities, stop what runs on them.
+
+        `why`: they are ours, but anew; what their calls are answered.
+        """
         lost = set(shards)
         for shard in lost:
             shard.lost = True
@@ -132,7 +139,7 @@ class Home(Lines):
         for key in [key for key, one in self.entities.items() if one.seedbed_shard in lost]:
             self._remove(key)
         for job in [job for job in (*self.calls, *self.streams) if job.shard in lost]:
-            self._lose_job(job)
+            self._lose_job(job, why)
 
     def part_with(self, number: int, epoch: Epoch) -> None:
         """A shard of which nothing is left is ours no more."""
@@ -194,13 +201,15 @@ class Home(Lines):
         self._remove(cell.key)
         cell.entity = None
 
-    def _lose_job(self, job: Job) -> None:
+    def _lose_job(self, job: Job, why: CallError | None = None) -> None:
         if job.held is not None:
             return  # the store knows how it ends
-        if not job.began:
+        if not job.began and why is None:
             self.refuse_all([job])
-        elif isinstance(job, StreamCall):
+        elif job.began and isinstance(job, StreamCall):
             job.move()
+        elif why is not None:
+            job.stop(why.reason, why.message)
         else:
             job.stop(Reason.FENCED, "the shard was lost")
 

@@ -26,7 +26,7 @@ from seedbed_worker.home import Home
 from seedbed_worker.hosted import HostedClass, HostedMethod
 from seedbed_worker.jobs import Answer, Job, OnEnd
 from seedbed_worker.leaving import Leaving
-from seedbed_worker.refusals import unknown_method
+from seedbed_worker.refusals import refenced, unknown_method
 from seedbed_worker.reminders import ReminderEnded, Reminders
 from seedbed_worker.runtime import CallMetrics, HostLimits, Runtime
 from seedbed_worker.streams import OnItem, StreamCall
@@ -176,14 +176,20 @@ class Host:
         self.holds.admit_again(self._admit_later)
         self.leaving.look()
 
-    def give_up(self, lost: Ownership) -> None:
-        """The journal has refused this ownership: forget what there is of it. If the shard still is
-        ours, the next call begins another one."""
-        for home in self.homes.values():
+    def give_up(self, lost: Ownership) -> bool:
+        """The journal has refused this ownership: forget what there is of it.
+
+        True if the shard still is ours by its table: the next call then begins another ownership.
+        Nobody is told that we are not the owner, since routers would wait for another table.
+        """
+        for type_, home in self.homes.items():
             shard = home.shards.get(lost.number)
             if shard is not None and shard is lost:
-                home.lose([shard])
-                self.reminders.reader.lost(home.hosted.contract.type, shard.number)
+                is_ours = self.rt.region.owned(type_, shard.number) == shard.epoch
+                home.lose([shard], refenced() if is_ours else None)
+                self.reminders.reader.lost(type_, shard.number)
+                return is_ours
+        return False
 
     def drop_all(self, reason: Reason = Reason.FENCED) -> None:
         """The incarnation is over: stop its turns, forget its entities; calls that wait move on."""

@@ -58,14 +58,13 @@ class Lines:
         if (rt.streams if streaming else rt.calls) >= limits.worker_calls:
             raise full("this worker", "SEEDBED_WORKER_CALLS", limits.worker_calls)
         key = call.key
-        cell = self.cells.get(key)
+        cell, entity = self.cells.get(key), None
         if cell is None:
             entity = self.entities.get(key)
             if entity is None:
                 check_shard(rt.region, call, self._kind)
             elif entity.seedbed_shard is not shard:
                 raise wrong_shard(call)
-            cell = self.cells[key] = Cell(key, shard, entity)
         elif cell.shard is not shard:
             raise wrong_shard(call)
         else:
@@ -87,6 +86,8 @@ class Lines:
         if repeats is not None and job.method.exclusive and call.request_id and repeats.joins(job):
             job.suspended()
             return False
+        if cell is None:
+            cell = self.cells[key] = Cell(key, shard, entity)
         job.cell = cell
         if self.enter(cell, job):
             return True

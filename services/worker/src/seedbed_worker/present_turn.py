@@ -19,11 +19,12 @@ class PresentTurn(Turn):
     With all values made at once, a turn cost 4 µs: two clocks, an id, three times.
     """
 
-    __slots__ = ("_call", "_in_hook", "_made_now", "_owned", "_rt", "_started_ns")
+    __slots__ = ("_call", "_commits", "_in_hook", "_made_now", "_owned", "_rt", "_started_ns")
 
     def __init__(self, job: Job) -> None:
         self._rt = job.home.rt
         self._call = job.call
+        self._commits = job.home.commits
         self._owned = job.shard
         self._in_hook = job.in_hook
         self._read_only = not job.exclusive
@@ -74,3 +75,6 @@ class PresentTurn(Turn):
             wall = timedelta(milliseconds=clock.wall_ms(), microseconds=-ago_ns // 1000)
             self._made_now = _EPOCH + wall
         return self._made_now
+
+    async def confirm(self) -> None:
+        await self._commits.confirm(self._owned)

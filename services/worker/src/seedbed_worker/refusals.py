@@ -43,6 +43,12 @@ def lost() -> CallError:
     return CallError(Reason.FENCED, "the shard was lost while the call ran")
 
 
+def refenced() -> CallError:
+    """Another process has fenced the shard, which is this worker's all the same."""
+    message = "not kept, since the journal was fenced anew; nothing was acknowledged"
+    return CallError(Reason.STORE_UNAVAILABLE, message, retry_after_s=_RETRY_AFTER_S)
+
+
 def check_shard(region: Region, call: EntityCall, kind: KeyKind) -> None:
     """Raise `CallError` unless the call's key lies in its shard."""
     table = region.view.tables.get((call.type, call.shard // CHUNK))

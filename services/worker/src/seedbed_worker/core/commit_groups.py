@@ -115,6 +115,10 @@ class CommitGroups(Generic[S, P]):
         self._doubtful |= writing.keys()
         return writing
 
+    def behind(self, shard: S) -> list[P]:
+        """Take away what waits behind records in doubt: it is not written."""
+        return list(self._waiting.pop(shard, ()))
+
     def settled(self, shard: S) -> None:
         """What was in doubt of this shard is known, under a new fence."""
         self._doubtful.discard(shard)

@@ -196,6 +196,10 @@ class MemoryJournal:
         found.sort(key=lambda one: one.order)
         return [one for one in found if after is None or one.order > after.order][:limit]
 
+    async def holds(self, type_: str, shard: int, fence: Fence) -> bool:
+        """See `Journal`."""
+        return self._opened().shards[type_, shard].fence == fence
+
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
         log = self._opened().shards[type_, shard].log

@@ -133,13 +133,15 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of an event-sourced entity as its records up to `seq` make it."""
+    """The state of an entity as its records up to `seq` make it."""
 
     key: str
     seq: int
     data: bytes
     time_ms: int
     """When the newest of these records was written; wall clock, in ms since 1970."""
+    of_events: bool = True
+    """The records behind it tell what happened; else they are only older states."""
 
 
 class Snapshots(NamedTuple):
@@ -269,6 +271,10 @@ class Journal(Protocol):
 
         After what an earlier call gave last, if that is given: reminders come page by page.
         """
+        ...
+
+    async def holds(self, type_: str, shard: int, fence: Fence) -> bool:
+        """What is written under this fence is let in, as of a moment after this was asked."""
         ...
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:

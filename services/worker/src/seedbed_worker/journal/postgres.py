@@ -210,6 +210,15 @@ class PostgresJournal:
 
         return await self._repeatable(self._readers[0], reminders)
 
+    async def holds(self, type_: str, shard: int, fence: Fence) -> bool:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, fence.epoch, fence.writer)
+
+        async def holds(session: Session) -> bool:
+            return await session.connection.fetchval(sql.HOLDS, *asked) is not None
+
+        return await self._repeatable(self._reader(shard), holds)
+
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
         asked = (self._types[type_], shard, after, limit)

@@ -20,6 +20,9 @@ T = TypeVar("T")
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 2.0
 """Between two attempts to connect; doubled each time."""
+PATIENCE_S = 0.25
+"""So long a request waits for the next attempt; what comes earlier fails as the last one did, so
+that callers know at once and do not pile up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Lane:
         self._open = False
         self._pause_s = 0.0
         self._connect_at = 0.0
+        self._refusal: JournalError = Unavailable("it has not been tried yet")
+        """Why the last attempt failed."""
 
     def ask(self, work: Callable[[Session], Awaitable[T]]) -> asyncio.Future[T]:
         """The future of what `work` returns or raises: `JournalError`, or what is no fault of
@@ -89,10 +94,14 @@ class Lane:
         if self._session is not None and not self._session.connection.is_closed():
             return self._session
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._connect_at - loop.time())
+        pause_s = self._connect_at - loop.time()
+        if pause_s > PATIENCE_S:
+            raise Unavailable(str(self._refusal))
+        await asyncio.sleep(pause_s)
         try:
             self._session = await self._connect()
-        except JournalError:
+        except JournalError as error:
+            self._refusal = error
             self._pause_s = min(max(2 * self._pause_s, FIRST_PAUSE_S), LAST_PAUSE_S)
             self._connect_at = loop.time() + self._pause_s
             raise

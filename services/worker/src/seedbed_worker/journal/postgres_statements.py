@@ -111,6 +111,10 @@ RETURNING epoch
 
 EPOCH = "SELECT epoch FROM seedbed.fence WHERE (type, shard) = ($1, $2)"
 
+HOLDS = """
+SELECT 1 FROM seedbed.fence WHERE (type, shard, epoch, writer) = ($1, $2, $3, $4)
+"""
+
 LOAD = """
 WITH entity AS MATERIALIZED (
   SELECT a.key, s.seq, s.data

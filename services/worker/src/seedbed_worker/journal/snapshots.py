@@ -24,7 +24,8 @@ class SnapshotWriter:
     """Snapshots of one worker, the newest of each entity; one write at a time."""
 
     def __init__(self, journal: Journal, *, keep: int | None) -> None:
-        """`keep`: so many records behind a snapshot stay; None: all."""
+        """`keep`: so many records of events behind a snapshot stay; None: all. Of older states none
+        do."""
         self._journal = journal
         self._keep = keep
         self._waiting: dict[tuple[Owned, str], Snapshot] = {}
@@ -49,18 +50,25 @@ class SnapshotWriter:
             self._wake.clear()
             while self._waiting:
                 groups = self._next()
+                if not groups:
+                    continue
                 try:
-                    await self._journal.snapshot(groups, keep=self._keep)
+                    keep = self._keep if groups[0].snapshots[0].of_events else 0
+                    await self._journal.snapshot(groups, keep=keep)
                 except JournalError as error:
                     count = sum(len(group.snapshots) for group in groups)
                     log.warning("snapshots not kept", extra={"count": count, "error": str(error)})
 
     def _next(self) -> Sequence[Snapshots]:
+        """Some that have one `keep`."""
         groups: dict[Owned, list[Snapshot]] = {}
         size = 0
+        of_events = next(iter(self._waiting.values())).of_events
         for (owned, key), snapshot in list(self._waiting.items()):
             if size and size + len(snapshot.data) > WRITTEN_BYTES:
                 break
+            if snapshot.of_events != of_events:
+                continue
             del self._waiting[owned, key]
             self._bytes -= len(snapshot.data)
             size += len(snapshot.data)

@@ -247,6 +247,13 @@ class SqliteJournal:
             )
         )
 
+    async def holds(self, type_: str, shard: int, fence: Fence) -> bool:
+        """See `Journal`."""
+        asked = (self._types[type_], shard, fence.epoch, fence.writer.bytes)
+        return await self._reader.run(
+            lambda connection: connection.execute(FENCED, asked).fetchone() is not None
+        )
+
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
         """See `Journal`."""
         asked = (self._types[type_], shard, after, limit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from typing import TypeAlias
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -17,9 +18,10 @@ from seedbed_worker.core.reminders import Listed
 from seedbed_worker.entity_store import Commit, Ownership
 from seedbed_worker.journal.port import History, Journal, JournalError, Record, Snapshot
 from seedbed_worker.journal.snapshots import SnapshotWriter
-from seedbed_worker.journal.writer import JournalWriter, Owned, unavailable
+from seedbed_worker.journal.writer import JournalWriter, Owned, fenced, unavailable
 
-Lost = Callable[[Ownership], object]
+Lost: TypeAlias = Callable[[Ownership], bool]
+"""Told of an ownership that the journal has ended; True: the shard is its owner's all the same."""
 
 
 class JournalStore:
@@ -61,12 +63,23 @@ class JournalStore:
         owned = self._owned_by(type_, shard)
         try:
             await self._writer.take(owned)
-            if owned.newest is not None:
-                await owned.newest.ended()
+            await self._writer.ended(owned)
             found = await self._journal.load(type_, shard.number, [key])
         except JournalError as error:
             raise unavailable(error) from error
         return found.get(key)
+
+    async def confirm(self, type_: str, shard: Ownership) -> None:
+        """See `EntityStore`."""
+        owned = self._owned_by(type_, shard)
+        try:
+            await self._writer.take(owned)
+            assert owned.fence is not None
+            if await self._journal.holds(type_, shard.number, owned.fence):
+                return
+        except JournalError as error:
+            raise unavailable(error) from error
+        raise fenced(owned)
 
     async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
         """See `EntityStore`."""
@@ -109,7 +122,6 @@ class JournalStore:
             owned = self._owned[shard] = Owned(type_, shard)
         return owned
 
-    def _give_up(self, owned: Owned) -> None:
+    def _give_up(self, owned: Owned) -> bool:
         shard = owned.shard()
-        if shard is not None:
-            self._tell(shard)
+        return shard is not None and self._tell(shard)

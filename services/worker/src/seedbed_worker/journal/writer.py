@@ -29,6 +29,7 @@ from seedbed_worker.journal.port import (
     ShardKey,
     Superseded,
 )
+from seedbed_worker.refusals import refenced
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ PAUSES_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 class Owned:
     """What the journal knows of one ownership of a shard by this process."""
 
-    __slots__ = ("epoch", "fence", "lost", "newest", "number", "shard", "taking", "type")
+    __slots__ = (
+        "epoch", "fence", "lost", "newest", "number", "shard", "taking", "type", "unclear",
+    )  # fmt: skip
 
     def __init__(self, type_: str, shard: Ownership) -> None:
         self.type = type_
@@ -56,28 +59,33 @@ class Owned:
         self.taking = asyncio.Lock()
         self.lost = False
         """The journal has refused it: for ever."""
+        self.unclear: JournalError | None = None
+        """Why it cannot be found out yet what became of records in doubt: until then nothing of the
+        shard is written or read, so that nothing piles up behind them."""
 
 
 class _Waiting:
     """A record, and those who wait for it."""
 
-    __slots__ = ("commit", "record", "size")
+    __slots__ = ("commit", "owned", "record", "size")
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, owned: Owned, record: Record) -> None:
+        self.owned = owned
         self.record = record
         self.commit = Commit()
         self.size = len(record.data) + len(record.outcome)
 
 
 class JournalWriter:
-    """Commits for one worker. `lost` is told of each shard that somebody else has taken."""
+    """Commits for one worker. `lost` is told of each shard that the journal has refused; True: it
+    is this worker's all the same."""
 
     def __init__(
         self,
         journal: Journal,
         *,
         new_writer: Callable[[], UUID],
-        lost: Callable[[Owned], object],
+        lost: Callable[[Owned], bool],
         epoch_seen: Callable[[str, int, Epoch], object],
     ) -> None:
         self._journal = journal
@@ -97,10 +105,12 @@ class JournalWriter:
                 tasks.create_task(self._run(lane), name="journal lane")
 
     def commit(self, owned: Owned, record: Record) -> Commit:
-        """Begin to write it. Raises `CallError` if the shard is lost."""
+        """Begin to write it. Raises `CallError` if the shard is lost, or in doubt for longer."""
         if owned.lost:
-            raise _fenced(owned)
-        waiting = _Waiting(record)
+            raise fenced(owned)
+        if owned.unclear is not None:
+            raise unavailable(owned.unclear)
+        waiting = _Waiting(owned, record)
         owned.newest = waiting.commit
         lane = self._lane(owned)
         lane.groups.add(owned, waiting)
@@ -111,7 +121,7 @@ class JournalWriter:
         """Fence the shard for this ownership, once. Raises `CallError`."""
         async with owned.taking:
             if owned.lost:
-                raise _fenced(owned)
+                raise fenced(owned)
             if owned.fence is None:
                 fence = Fence(owned.epoch, self._new_writer())
                 try:
@@ -123,6 +133,16 @@ class JournalWriter:
                 except JournalError as error:
                     raise unavailable(error) from error
                 owned.fence = fence
+
+    async def ended(self, owned: Owned) -> None:
+        """Return when all commits of the shard that were under way have ended.
+
+        Raises `CallError` if it cannot be found out now how.
+        """
+        if owned.newest is not None and owned.unclear is None:
+            await owned.newest.ended()
+        if owned.unclear is not None:
+            raise unavailable(owned.unclear)
 
     def _lane(self, owned: Owned) -> _Lane:
         # The records of one shard keep their order: always the same lane.
@@ -152,12 +172,9 @@ class JournalWriter:
             written = lane.groups.written({o for o in groups if (o.type, o.number) in survivors})
             for item in written.kept:
                 item.commit.end()
-            for owned in written.fenced:
-                self._give_up(owned)
+            ours = {owned for owned in written.fenced if self._give_up(owned)}
             for item in written.refused:
-                item.commit.end(
-                    CallError(Reason.FENCED, "the shard was taken before this was kept")
-                )
+                item.commit.end(refenced() if item.owned in ours else _taken())
 
     async def _append(self, groups: dict[Owned, list[_Waiting]]) -> set[ShardKey]:
         """As the journal's; a shard whose records clash with what is there is not among those that
@@ -201,9 +218,12 @@ class JournalWriter:
                 return
             except JournalError as error:
                 log.info("commit still in doubt", extra={"error": str(error)})
+                owned.unclear = error
+                for item in lane.groups.behind(owned):
+                    item.commit.end(unavailable(error))
                 await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
                 attempt += 1
-        owned.fence = fence
+        owned.fence, owned.unclear = fence, None
         # One transaction wrote all of them, or none.
         kept = all(
             (history := found.get(item.record.key)) is not None and history.seq >= item.record.seq
@@ -215,9 +235,9 @@ class JournalWriter:
             item.commit.end(None if kept else _lost())
         lane.wake.set()
 
-    def _give_up(self, owned: Owned) -> None:
+    def _give_up(self, owned: Owned) -> bool:
         owned.lost = True
-        self._lost(owned)
+        return self._lost(owned)
 
 
 class _Lane:
@@ -239,9 +259,14 @@ def _wire(groups: dict[Owned, list[_Waiting]]) -> Sequence[Group]:
     return made
 
 
-def _fenced(owned: Owned) -> CallError:
+def fenced(owned: Owned) -> CallError:
     """Somebody else has the shard by now."""
     return CallError(Reason.FENCED, f"shard {owned.number} of {owned.type} was taken by another")
+
+
+def _taken() -> CallError:
+    """Whoever has it now repeats the call."""
+    return CallError(Reason.FENCED, "the shard was taken before this was kept")
 
 
 def unavailable(error: JournalError) -> CallError:
