@@ -39,7 +39,7 @@ async def fenced(dsn: str) -> UUID:
 async def written(session: Session, writer: UUID) -> bool:
     """Whether an append of no records finds its fence."""
     groups = ([1], [0], [1], [writer], [0])
-    return bool(await session.append(*groups, *(list[object]() for _ in range(10))))
+    return bool(await session.append(*groups, *(list[object]() for _ in range(23))))
 
 
 async def test_a_server_that_does_not_know_the_statement_is_sent_it(journal_dsn: str) -> None:
