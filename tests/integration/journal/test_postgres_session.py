@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ import pytest
 from seedbed_worker.journal.port import Fence
 from seedbed_worker.journal.postgres import PostgresJournal
 from seedbed_worker.journal.postgres_session import Session, Sessions
+from seedbed_worker.journal.postgres_statements import APPEND
 
 pytestmark = pytest.mark.integration
 
@@ -39,7 +41,9 @@ async def fenced(dsn: str) -> UUID:
 async def written(session: Session, writer: UUID) -> bool:
     """Whether an append of no records finds its fence."""
     groups = ([1], [0], [1], [writer], [0])
-    return bool(await session.append(*groups, *(list[object]() for _ in range(23))))
+    columns = len(set(re.findall(r"\$\d+", APPEND)))
+    nothing = (list[object]() for _ in range(columns - len(groups)))
+    return bool(await session.append(*groups, *nothing))
 
 
 async def test_a_server_that_does_not_know_the_statement_is_sent_it(journal_dsn: str) -> None:
