@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from itertools import count
 from random import Random
+from typing import TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -29,6 +30,8 @@ from tests.support.postgres import Server
 from tests.support.waiting import now
 
 pytestmark = pytest.mark.integration
+
+T = TypeVar("T")
 
 TYPE = "bank.Account"
 ANSWER_S = 10.0
@@ -192,11 +195,21 @@ async def test_a_killed_server_is_unavailable_until_it_is_back(own_server: Serve
         with pytest.raises(Unavailable):
             await last(journal)
         own_server.start()
-        own = await taken(journal)
-        assert await last(journal) == acknowledged
-        assert await journal.append([group(own, acknowledged + 1)])
+        own = await again(lambda: taken(journal))
+        assert await again(lambda: last(journal)) == acknowledged
+        assert await again(lambda: journal.append([group(own, acknowledged + 1)]))
         assert await log(journal) == list(range(1, acknowledged + 2))
     assert isinstance(failures[0], InDoubt)
+
+
+async def again(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until a connection has found the server: between attempts each says that it is away."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await ask()
+            except Unavailable:
+                await asyncio.sleep(0.05)  # less than the pause between attempts
 
 
 async def test_an_append_to_a_frozen_server_is_in_doubt_at_the_limit(own_server: Server) -> None:
