@@ -74,7 +74,7 @@ class Cluster:
         settings = {
             "SEEDBED_SEEDS": ",".join(seed.grpc for seed in self.seeds),
             "SEEDBED_ENTITIES": self.entities,
-            "SEEDBED_JOURNAL": "none",
+            "SEEDBED_JOURNAL": f"sqlite:///{self.folder}/seedbed.db",
             **self.worker_env,
             **env,
         }
