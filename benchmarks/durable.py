@@ -56,7 +56,7 @@ async def _measure(report: Report, file: Path, rounds: int) -> None:
     store = JournalStore(
         journal,
         new_writer=uuid4,
-        lost=lambda shard: False,
+        lost=lambda shard, superseded: False,
         epoch_seen=lambda type_, shard, epoch: None,
     )
     clock = SystemClock()

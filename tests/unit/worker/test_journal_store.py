@@ -66,6 +66,8 @@ class World:
     lost: list[Ownership] = field(default_factory=list[Ownership])
     seen: list[tuple[str, int, int]] = field(default_factory=list[tuple[str, int, int]])
     still_ours: list[Ownership] = field(default_factory=list[Ownership])
+    by_epoch: list[Ownership] = field(default_factory=list[Ownership])
+    """Those of `lost` that a higher epoch has taken."""
     """What the tables say."""
 
     async def other(self, epoch: int) -> MemoryJournal:
@@ -83,11 +85,14 @@ async def world() -> AsyncGenerator[World]:
     await journal.open("c")
     lost: list[Ownership] = []
     still_ours: list[Ownership] = []
+    by_epoch: list[Ownership] = []
     seen: list[tuple[str, int, int]] = []
 
-    def is_lost(place: Ownership) -> bool:
+    def is_lost(place: Ownership, superseded: bool) -> bool:
         lost.append(place)
-        return place in still_ours
+        if superseded:
+            by_epoch.append(place)
+        return place in still_ours and not superseded
 
     store = JournalStore(
         journal,
@@ -97,7 +102,7 @@ async def world() -> AsyncGenerator[World]:
     )
     async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
         running = tasks.create_task(store.run())
-        yield World(memory, journal, store, lost, seen, still_ours)
+        yield World(memory, journal, store, lost, seen, still_ours, by_epoch)
         running.cancel()
 
 
@@ -257,7 +262,7 @@ async def test_an_epoch_below_the_journal_s_is_refused_and_reported() -> None:
             await w.store.load("t", "a", place)
         assert refused.value.reason is Reason.NOT_OWNER
         assert w.seen == [("t", 1, 9)]
-        assert w.lost == [place]
+        assert w.lost == w.by_epoch == [place], "calls wait for the table that comes"
 
 
 async def test_a_fence_of_another_process_keeps_nothing_and_blames_nobody() -> None:
@@ -269,7 +274,7 @@ async def test_a_fence_of_another_process_keeps_nothing_and_blames_nobody() -> N
         with pytest.raises(CallError) as refused:
             await w.store.commit("t", record("a", 1, b"one"), place).wait()
         assert refused.value.reason is Reason.STORE_UNAVAILABLE
-        assert w.lost == [place]
+        assert (w.lost, w.by_epoch) == ([place], []), "no other table comes"
         again = Place(1, 7)
         await w.store.load("t", "a", again)
         await w.store.commit("t", record("a", 1, b"one"), again).wait()

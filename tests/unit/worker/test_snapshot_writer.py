@@ -65,7 +65,7 @@ async def world(keep: int | None = None) -> AsyncGenerator[World]:
     store = JournalStore(
         journal,
         new_writer=uuid4,
-        lost=lambda shard: False,
+        lost=lambda shard, superseded: False,
         epoch_seen=lambda type_, shard, epoch: None,
         keep=keep,
     )

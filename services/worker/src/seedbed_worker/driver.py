@@ -277,8 +277,8 @@ class Worker:
         if self.session is not None:
             self.session.releases_changed()
 
-    def _taken(self, shard: Ownership) -> bool:
-        return self.host.give_up(shard)
+    def _taken(self, shard: Ownership, superseded: bool) -> bool:
+        return self.host.give_up(shard, superseded=superseded)
 
     def _refuse(self, reason: Reason, error: Exception) -> None:
         log.error("worker refused", extra={"reason": reason.value, "refusal": str(error)})

@@ -176,16 +176,18 @@ class Host:
         self.holds.admit_again(self._admit_later)
         self.leaving.look()
 
-    def give_up(self, lost: Ownership) -> bool:
+    def give_up(self, lost: Ownership, *, superseded: bool) -> bool:
         """The journal has refused this ownership: forget what there is of it.
 
-        True if the shard still is ours by its table: the next call then begins another ownership.
-        Nobody is told that we are not the owner, since routers would wait for another table.
+        True if the shard still is ours by its table, and was not taken under a higher epoch
+        (`superseded`): the next call then begins another ownership. Then nobody is told that we are
+        not the owner, since routers would wait for another table, and there will be none.
         """
         for type_, home in self.homes.items():
             shard = home.shards.get(lost.number)
             if shard is not None and shard is lost:
-                is_ours = self.rt.region.owned(type_, shard.number) == shard.epoch
+                owned = self.rt.region.owned(type_, shard.number)
+                is_ours = owned == shard.epoch and not superseded
                 home.lose([shard], refenced() if is_ours else None)
                 self.reminders.reader.lost(type_, shard.number)
                 return is_ours

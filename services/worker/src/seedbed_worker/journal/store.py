@@ -20,8 +20,9 @@ from seedbed_worker.journal.port import History, Journal, JournalError, Record, 
 from seedbed_worker.journal.snapshots import SnapshotWriter
 from seedbed_worker.journal.writer import JournalWriter, Owned, fenced, unavailable
 
-Lost: TypeAlias = Callable[[Ownership], bool]
-"""Told of an ownership that the journal has ended; True: the shard is its owner's all the same."""
+Lost: TypeAlias = Callable[[Ownership, bool], bool]
+"""Told of an ownership that the journal has ended, and whether under a higher epoch, so that
+another table is there or on its way. Returns whether the shard is its owner's all the same."""
 
 
 class JournalStore:
@@ -122,6 +123,6 @@ class JournalStore:
             owned = self._owned[shard] = Owned(type_, shard)
         return owned
 
-    def _give_up(self, owned: Owned) -> bool:
+    def _give_up(self, owned: Owned, superseded: bool) -> bool:
         shard = owned.shard()
-        return shard is not None and self._tell(shard)
+        return shard is not None and self._tell(shard, superseded)

@@ -85,7 +85,7 @@ class JournalWriter:
         journal: Journal,
         *,
         new_writer: Callable[[], UUID],
-        lost: Callable[[Owned], bool],
+        lost: Callable[[Owned, bool], bool],
         epoch_seen: Callable[[str, int, Epoch], object],
     ) -> None:
         self._journal = journal
@@ -127,7 +127,7 @@ class JournalWriter:
                 try:
                     await self._journal.take(owned.type, owned.number, fence)
                 except Superseded as error:
-                    self._give_up(owned)
+                    self._give_up(owned, superseded=True)
                     self._epoch_seen(owned.type, owned.number, Epoch(error.epoch))
                     raise _not_owner(error) from error
                 except JournalError as error:
@@ -209,7 +209,7 @@ class JournalWriter:
                 found = await self._journal.load(owned.type, owned.number, keys)
                 break
             except Superseded:
-                self._give_up(owned)
+                self._give_up(owned, superseded=True)
                 # Whoever took it knows whether they were kept; this process does not any more.
                 for item in [*items, *lane.groups.drop(owned)]:
                     item.commit.end(
@@ -235,9 +235,9 @@ class JournalWriter:
             item.commit.end(None if kept else _lost())
         lane.wake.set()
 
-    def _give_up(self, owned: Owned) -> bool:
+    def _give_up(self, owned: Owned, *, superseded: bool = False) -> bool:
         owned.lost = True
-        return self._lost(owned)
+        return self._lost(owned, superseded)
 
 
 class _Lane:
