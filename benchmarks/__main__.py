@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import client, dispatch, kit, onward, servers
+from benchmarks import client, dispatch, durable, kit, onward, servers
 from benchmarks.report import Report
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,6 +28,7 @@ def main() -> None:
         runner.run(client.measure(report, chosen.rounds, chosen.seconds))
         runner.run(onward.measure(report, chosen.rounds, chosen.seconds))
     dispatch.measure(report)
+    durable.measure(report, chosen.rounds)
     kit.measure(report)
     print(report.table())
     RESULTS.mkdir(exist_ok=True)
