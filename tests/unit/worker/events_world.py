@@ -114,15 +114,15 @@ class Watched(Store):
         return [unpack(one.data) if one.data else () for one in self.records(key)]
 
     def records(self, key: str = "a") -> list[Record]:
-        return self._records.get(("probe", key), [])
+        return self._entities["probe", key].records
 
     def snapshot_of(self, key: str = "a") -> Snapshot | None:
-        return self._snapshots.get(("probe", key))
+        return self._entities["probe", key].snapshot
 
     def put(self, kind: Kind, *parts: tuple[str, bytes], key: str = "a") -> None:
         """A record that another build wrote."""
         self.put_bytes(kind, pack([Part(*part) for part in parts]), key=key)
 
     def put_bytes(self, kind: Kind, data: bytes, *, key: str = "a") -> None:
-        there = self._records.setdefault(("probe", key), [])
-        there.append(Record(key, len(there) + 1, kind, data, time_ms=0))
+        there = self._entities["probe", key]
+        there.write(Record(key, len(there.records) + 1, kind, data, time_ms=0))

@@ -8,14 +8,14 @@ so who began it reads again.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
 from typing import Protocol
 
 from seedbed.errors import CallError, Reason
 from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.core.reminders import Listed, Place
-from seedbed_worker.journal.histories import history
+from seedbed_worker.journal.entity_records import EntityRecords, page
 from seedbed_worker.journal.port import History, Kind, Record, Snapshot
 
 
@@ -119,32 +119,25 @@ class MemoryStore:
     """
 
     def __init__(self) -> None:
-        self._records: dict[tuple[str, str], list[Record]] = {}
-        self._reminders: dict[Place, Listed] = {}
-        self._snapshots: dict[tuple[str, str], Snapshot] = {}
+        self._entities = defaultdict[tuple[str, str], EntityRecords](EntityRecords)
+        self._shards: dict[tuple[str, str], int] = {}
+        """Of each entity that has records."""
         self._epochs: dict[tuple[str, int], int] = {}
 
     async def load(self, type_: str, key: str, shard: Ownership) -> History | None:
         self._fence(type_, shard)
-        records = self._records.get((type_, key), [])
-        snapshot = self._snapshots.get((type_, key))
-        return history(
-            ((one.seq, one.kind, one.data) for one in reversed(records)),
-            (snapshot.seq, snapshot.data) if snapshot is not None else None,
-        )
+        return self._entities[type_, key].history()
 
     async def confirm(self, type_: str, shard: Ownership) -> None:
         self._fence(type_, shard)
 
     async def outcomes(self, type_: str, key: str, most: int, shard: Ownership) -> Sequence[Kept]:
         self._fence(type_, shard)
-        records = reversed(self._records.get((type_, key), []))
-        return list(islice((one.kept() for one in records if one.request_id), most))
+        return self._entities[type_, key].outcomes(most)
 
     async def outcome(self, type_: str, key: str, request_id: str, shard: Ownership) -> Kept | None:
         self._fence(type_, shard)
-        records = reversed(self._records.get((type_, key), []))
-        return next((one.kept() for one in records if one.request_id == request_id), None)
+        return self._entities[type_, key].outcome(request_id)
 
     async def take(self, type_: str, shard: Ownership) -> None:
         self._fence(type_, shard)
@@ -152,42 +145,28 @@ class MemoryStore:
     async def reminders(
         self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
     ) -> Sequence[Listed]:
-        found = sorted(
-            (
-                one
-                for one in self._reminders.values()
-                if one.place.type == type_
-                and one.place.shard in shards
-                and one.appointment.due_ms <= until_ms
-                and (after is None or one.order > after.order)
-            ),
-            key=lambda one: one.order,
+        all_of_them = (
+            Listed(Place(type_, shard, key, *place), appointment)
+            for (its_type, key), shard in self._shards.items()
+            if its_type == type_ and shard in shards
+            for place, appointment in self._entities[type_, key].reminders.items()
         )
-        return found[:limit]
+        return page(all_of_them, until_ms, after, limit)
 
     def commit(self, type_: str, record: Record, shard: Ownership) -> Commit:
         self._fence(type_, shard)
-        self._records.setdefault((type_, record.key), []).append(record)
-        if record.kind is Kind.DELETED:
-            for place in [
-                one for one in self._reminders if one[:3] == (type_, shard.number, record.key)
-            ]:
-                del self._reminders[place]
-        for method, name, appointment in record.reminders:
-            place = Place(type_, shard.number, record.key, method, name)
-            self._reminders.pop(place, None)
-            if appointment is not None:
-                self._reminders[place] = Listed(place, appointment)
+        self._shards[type_, record.key] = shard.number
+        self._entities[type_, record.key].write(record)
         return _KEPT
 
     def snapshot(self, type_: str, snapshot: Snapshot, shard: Ownership) -> None:
         if shard.epoch == self._epochs.get((type_, shard.number)):
-            self._snapshots[type_, snapshot.key] = snapshot
+            self._entities[type_, snapshot.key].keep(snapshot)
 
     def events(self, type_: str, key: str) -> list[bytes]:
         """The data of all its records that hold events, since it was last deleted."""
         found: list[bytes] = []
-        for record in self._records.get((type_, key), ()):
+        for record in self._entities[type_, key].records:
             if record.kind is Kind.DELETED:
                 found.clear()
             elif record.kind is Kind.EVENTS:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from seedbed_worker.core.outcomes import Kept
-from seedbed_worker.core.reminders import Appointment, Listed, Place
+from seedbed_worker.core.reminders import Listed, Place
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
-from seedbed_worker.journal.histories import history
+from seedbed_worker.journal.entity_records import EntityRecords, page
 from seedbed_worker.journal.port import (
     DROPPED_AT_ONCE,
     Clash,
     Fence,
     Group,
     History,
-    Kind,
     Record,
     ShardKey,
-    Snapshot,
     Snapshots,
     Superseded,
     Unavailable,
@@ -34,40 +31,21 @@ from seedbed_worker.journal.port import (
 class _Shard:
     fence: Fence | None = None
     log: list[Written] = field(default_factory=list[Written])
-    records: defaultdict[str, list[Record]] = field(
-        default_factory=lambda: defaultdict[str, list[Record]](list)
+    entities: defaultdict[str, EntityRecords] = field(
+        default_factory=lambda: defaultdict[str, EntityRecords](EntityRecords)
     )
-    """Of each entity, by their numbers."""
     taken: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
     """Keys with each number that is there."""
-    reminders: dict[tuple[str, str, str], Appointment] = field(
-        default_factory=dict[tuple[str, str, str], Appointment]
-    )
-    """By key, method and name."""
-    snapshots: dict[str, Snapshot] = field(default_factory=dict[str, Snapshot])
     last_off: int = 0
 
     def write(self, record: Record, epoch: int) -> None:
         self.last_off += 1
         self.log.append(Written(self.last_off, epoch, record))
-        insort(self.records[record.key], record, key=lambda one: one.seq)
+        self.entities[record.key].write(record)
         self.taken.add((record.key, record.seq))
-        if record.kind is Kind.DELETED:
-            for place in [one for one in self.reminders if one[0] == record.key]:
-                del self.reminders[place]
-        for method, name, appointment in record.reminders:
-            if appointment is None:
-                self.reminders.pop((record.key, method, name), None)
-            else:
-                self.reminders[record.key, method, name] = appointment
-
-    def keep(self, new: Snapshot) -> None:
-        there = self.snapshots.get(new.key)
-        if there is None or there.seq < new.seq:
-            self.snapshots[new.key] = new
 
     def drop(self, key: str, seq: int, now_ms: int) -> None:
-        records = self.records.get(key, [])
+        records = self.entities[key].records
         dropped = [one for one in records if one.seq <= seq and one.keep_until_ms <= now_ms]
         for record in dropped[:DROPPED_AT_ONCE]:
             records.remove(record)
@@ -153,48 +131,38 @@ class MemoryJournal:
             if shard.fence != group.fence:
                 continue
             for one in group.snapshots:
-                shard.keep(one)
+                shard.entities[one.key].keep(one)
                 if keep is not None:
                     shard.drop(one.key, one.seq - keep, one.time_ms)
 
     async def load(self, type_: str, shard: int, keys: Collection[str]) -> Mapping[str, History]:
         """See `Journal`."""
-        asked = self._opened().shards[type_, shard]
-        histories: dict[str, History] = {}
-        for key in keys:
-            newest_first = reversed(asked.records.get(key, ()))
-            snapshot = asked.snapshots.get(key)
-            found = history(
-                ((one.seq, one.kind, one.data) for one in newest_first),
-                (snapshot.seq, snapshot.data) if snapshot is not None else None,
-            )
-            if found is not None:
-                histories[key] = found
-        return histories
+        entities = self._opened().shards[type_, shard].entities
+        found = {key: entities[key].history() for key in keys if key in entities}
+        return {key: kept for key, kept in found.items() if kept is not None}
 
     async def outcomes(self, type_: str, shard: int, key: str, most: int) -> Sequence[Kept]:
         """See `Journal`."""
-        records = reversed(self._opened().shards[type_, shard].records.get(key, ()))
-        return list(islice((one.kept() for one in records if one.request_id), most))
+        entity = self._opened().shards[type_, shard].entities.get(key)
+        return entity.outcomes(most) if entity is not None else ()
 
     async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
         """See `Journal`."""
-        records = reversed(self._opened().shards[type_, shard].records.get(key, ()))
-        return next((one.kept() for one in records if one.request_id == request_id), None)
+        entity = self._opened().shards[type_, shard].entities.get(key)
+        return entity.outcome(request_id) if entity is not None else None
 
     async def reminders(
         self, type_: str, shards: Collection[int], until_ms: int, after: Listed | None, limit: int
     ) -> Sequence[Listed]:
         """See `Journal`."""
         memory = self._opened()
-        found = [
-            Listed(Place(type_, shard, *place), appointment)
+        all_of_them = (
+            Listed(Place(type_, shard, key, *place), appointment)
             for shard in shards
-            for place, appointment in memory.shards[type_, shard].reminders.items()
-            if appointment.due_ms <= until_ms
-        ]
-        found.sort(key=lambda one: one.order)
-        return [one for one in found if after is None or one.order > after.order][:limit]
+            for key, entity in memory.shards[type_, shard].entities.items()
+            for place, appointment in entity.reminders.items()
+        )
+        return page(all_of_them, until_ms, after, limit)
 
     async def holds(self, type_: str, shard: int, fence: Fence) -> bool:
         """See `Journal`."""
