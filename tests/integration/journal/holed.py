@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from seedbed_worker.journal import sqlite
+from seedbed_worker.journal import sqlite_statements
+from seedbed_worker.journal.sqlite import SqliteJournal
 
 NO_FENCE = "SELECT last_off FROM fence WHERE type = ? AND shard = ? AND ? > 0 AND ? IS NOT NULL"
 NO_WRITER = "SELECT last_off FROM fence WHERE type = ? AND shard = ? AND epoch = ? AND ? NOT NULL"
 
 
-def holed(path: Path, check: str) -> sqlite.SqliteJournal:
+def holed(path: Path, check: str) -> SqliteJournal:
     """One that asks this of the fence."""
-    pytest.MonkeyPatch().setattr(sqlite, "FENCED", check)
-    return sqlite.SqliteJournal(path)
+    pytest.MonkeyPatch().setattr(sqlite_statements, "FENCED", check)
+    return SqliteJournal(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seedbed_worker.journal import sqlite
+from seedbed_worker.journal import sqlite_statements
 from seedbed_worker.journal.sqlite import SqliteJournal
 from tests.integration.journal.holed import NO_FENCE, NO_WRITER, holed
 from tests.support.fence_stress import Plan, stress
@@ -33,7 +33,9 @@ async def test_nothing_is_written_behind_a_takeovers_recovery(tmp_path: Path) ->
 async def test_a_hole_in_the_fence_is_found(
     tmp_path: Path, check: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "FENCED", sqlite.FENCED)  # is put back at the end
+    monkeypatch.setattr(
+        sqlite_statements, "FENCED", sqlite_statements.FENCED
+    )  # put back at the end
     make = partial(holed, tmp_path / "journal.db", check)
     verdict = await stress(Plan(make, takeovers=200))
     print(verdict)

@@ -15,10 +15,10 @@ from pathlib import Path
 from seedbed_worker.core.outcomes import Kept
 from seedbed_worker.core.reminders import Listed
 from seedbed_worker.journal import sqlite_reminders
+from seedbed_worker.journal import sqlite_statements as sql
 from seedbed_worker.journal.belonging import check_cluster, check_counts, check_uid, new_journal
 from seedbed_worker.journal.histories import history
 from seedbed_worker.journal.port import (
-    DROPPED_AT_ONCE,
     Fence,
     Group,
     History,
@@ -35,47 +35,6 @@ from seedbed_worker.journal.sqlite_thread import SqliteThread, reading, writing
 
 LOCK_WAIT_S = 5.0
 """How long a transaction waits for those of other processes, before it is `Unavailable`."""
-
-FENCED = """
-SELECT last_off FROM fence WHERE type = ? AND shard = ? AND epoch = ? AND writer = ?
-"""
-_TAKE = """
-INSERT INTO fence (type, shard, epoch, writer) VALUES (?, ?, ?, ?)
-ON CONFLICT (type, shard) DO UPDATE SET epoch = excluded.epoch, writer = excluded.writer
-"""
-_INSERT = """
-INSERT INTO journal (type, shard, off, epoch, key, seq, kind, data,
-  request_id, outcome, keep_until_ms, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_COUNT = "UPDATE fence SET last_off = last_off + ? WHERE type = ? AND shard = ?"
-_NEWEST_FIRST = """
-SELECT seq, kind, data FROM journal WHERE type = ? AND shard = ? AND key = ? ORDER BY seq DESC
-"""
-_KEPT = "SELECT request_id, outcome, time_ms, keep_until_ms FROM journal"
-_OUTCOMES = f"""
-{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id IS NOT NULL
-ORDER BY seq DESC LIMIT ?
-"""
-_OUTCOME = f"""
-{_KEPT} WHERE type = ? AND shard = ? AND key = ? AND request_id = ? ORDER BY seq DESC LIMIT 1
-"""
-_SNAPSHOT = "SELECT seq, data FROM snapshot WHERE type = ? AND shard = ? AND key = ?"
-_KEEP_SNAPSHOT = """
-INSERT INTO snapshot (type, shard, key, seq, data) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (type, shard, key) DO UPDATE SET seq = excluded.seq, data = excluded.data
-WHERE excluded.seq > seq
-"""
-_DROP = f"""
-DELETE FROM journal WHERE rowid IN (
-  SELECT rowid FROM journal
-  WHERE type = ? AND shard = ? AND key = ? AND seq <= ? AND keep_until_ms <= ?
-  ORDER BY seq LIMIT {DROPPED_AT_ONCE}
-)
-"""
-_TAIL = """
-SELECT off, epoch, key, seq, kind, data, time_ms, ifnull(request_id, ''), outcome, keep_until_ms
-FROM journal WHERE type = ? AND shard = ? AND off > ? ORDER BY off LIMIT ?
-"""
 
 
 class SqliteJournal:
@@ -100,9 +59,7 @@ class SqliteJournal:
         def opened(connection: sqlite3.Connection) -> Whose:
             with writing(connection):
                 migrate(connection)
-                connection.execute(
-                    "INSERT OR IGNORE INTO meta VALUES (1, ?, ?, ?, ?)", new_journal(cluster)
-                )
+                connection.execute(sql.BEGIN, new_journal(cluster))
                 whose = _whose(connection)
                 check_cluster(whose, cluster)
                 return whose
@@ -114,13 +71,13 @@ class SqliteJournal:
 
         def entered(connection: sqlite3.Connection) -> dict[str, int]:
             with writing(connection):
-                stored = connection.execute("SELECT name, shard_count FROM entity_type")
+                stored = connection.execute(sql.SHARD_COUNTS)
                 check_counts(dict(stored), shard_counts)
                 connection.executemany(
-                    "INSERT OR IGNORE INTO entity_type (name, shard_count) VALUES (?, ?)",
+                    sql.ENTER,
                     shard_counts.items(),
                 )
-                return dict(connection.execute("SELECT name, id FROM entity_type"))
+                return dict(connection.execute(sql.TYPES))
 
         self._types = await self._writer.run(entered)
 
@@ -130,7 +87,7 @@ class SqliteJournal:
         def bind(connection: sqlite3.Connection) -> None:
             with writing(connection):
                 check_uid(_whose(connection), cluster_uid)
-                connection.execute("UPDATE meta SET cluster_uid = ?", (cluster_uid,))
+                connection.execute(sql.BIND, (cluster_uid,))
 
         await self._writer.run(bind)
 
@@ -139,7 +96,7 @@ class SqliteJournal:
 
         def rebind(connection: sqlite3.Connection) -> None:
             with writing(connection):
-                connection.execute("UPDATE meta SET cluster_uid = ?", (cluster_uid,))
+                connection.execute(sql.BIND, (cluster_uid,))
 
         await self._writer.run(rebind)
 
@@ -161,12 +118,10 @@ class SqliteJournal:
 
         def take(connection: sqlite3.Connection) -> None:
             with writing(connection):
-                found = connection.execute(
-                    "SELECT epoch FROM fence WHERE type = ? AND shard = ?", place
-                ).fetchone()
+                found = connection.execute(sql.EPOCH, place).fetchone()
                 if found is not None and found[0] > fence.epoch:
                     raise Superseded(type_, shard, found[0])
-                connection.execute(_TAKE, (*place, fence.epoch, fence.writer.bytes))
+                connection.execute(sql.TAKE, (*place, fence.epoch, fence.writer.bytes))
 
         await self._writer.run(take)
 
@@ -181,11 +136,14 @@ class SqliteJournal:
                     for type_id, group in placed
                     if (last_off := _last_off(connection, type_id, group)) is not None
                 ]
-                connection.executemany(_INSERT, chain.from_iterable(_rows(*one) for one in owned))
+                connection.executemany(
+                    sql.INSERT, chain.from_iterable(_rows(*one) for one in owned)
+                )
                 for type_id, group, _ in owned:
                     sqlite_reminders.write(connection, type_id, group.shard, group.records)
                 connection.executemany(
-                    _COUNT, [(len(group.records), type_, group.shard) for type_, group, _ in owned]
+                    sql.COUNT,
+                    [(len(group.records), type_, group.shard) for type_, group, _ in owned],
                 )
             return {(group.type, group.shard) for _, group, _ in owned}
 
@@ -211,8 +169,8 @@ class SqliteJournal:
             with reading(connection):
                 for key in keys:
                     entity = (type_id, shard, key)
-                    snapshot = connection.execute(_SNAPSHOT, entity).fetchone()
-                    found = history(connection.execute(_NEWEST_FIRST, entity), snapshot)
+                    snapshot = connection.execute(sql.SNAPSHOT, entity).fetchone()
+                    found = history(connection.execute(sql.NEWEST_FIRST, entity), snapshot)
                     if found is not None:
                         histories[key] = found
             return histories
@@ -223,7 +181,7 @@ class SqliteJournal:
         """See `Journal`."""
         asked = (self._types[type_], shard, key, most)
         return await self._reader.run(
-            lambda connection: [Kept(*row) for row in connection.execute(_OUTCOMES, asked)]
+            lambda connection: [Kept(*row) for row in connection.execute(sql.OUTCOMES, asked)]
         )
 
     async def outcome(self, type_: str, shard: int, key: str, request_id: str) -> Kept | None:
@@ -231,7 +189,7 @@ class SqliteJournal:
         asked = (self._types[type_], shard, key, request_id)
 
         def outcome(connection: sqlite3.Connection) -> Kept | None:
-            row = connection.execute(_OUTCOME, asked).fetchone()
+            row = connection.execute(sql.OUTCOME, asked).fetchone()
             return Kept(*row) if row is not None else None
 
         return await self._reader.run(outcome)
@@ -251,7 +209,7 @@ class SqliteJournal:
         """See `Journal`."""
         asked = (self._types[type_], shard, fence.epoch, fence.writer.bytes)
         return await self._reader.run(
-            lambda connection: connection.execute(FENCED, asked).fetchone() is not None
+            lambda connection: connection.execute(sql.FENCED, asked).fetchone() is not None
         )
 
     async def tail(self, type_: str, shard: int, after: int, limit: int) -> Sequence[Written]:
@@ -261,7 +219,7 @@ class SqliteJournal:
         def tail(connection: sqlite3.Connection) -> list[Written]:
             return [
                 Written(off, epoch, Record(key, seq, Kind(kind), *rest))
-                for off, epoch, key, seq, kind, *rest in connection.execute(_TAIL, asked)
+                for off, epoch, key, seq, kind, *rest in connection.execute(sql.TAIL, asked)
             ]
 
         return await self._reader.run(tail)
@@ -273,8 +231,7 @@ class SqliteJournal:
 
 
 def _whose(connection: sqlite3.Connection) -> Whose:
-    columns = "journal_id, timeline, cluster, cluster_uid"
-    return Whose(*connection.execute(f"SELECT {columns} FROM meta").fetchone())
+    return Whose(*connection.execute(sql.WHOSE).fetchone())
 
 
 def _keep_snapshots(
@@ -284,17 +241,17 @@ def _keep_snapshots(
         return
     place = (type_id, group.shard)
     kept = [(*place, one.key, one.seq, one.data) for one in group.snapshots]
-    connection.executemany(_KEEP_SNAPSHOT, kept)
+    connection.executemany(sql.KEEP_SNAPSHOT, kept)
     if keep is not None:
         dropped = [(*place, one.key, one.seq - keep, one.time_ms) for one in group.snapshots]
-        connection.executemany(_DROP, dropped)
+        connection.executemany(sql.DROP, dropped)
 
 
 def _last_off(connection: sqlite3.Connection, type_id: int, group: Group | Snapshots) -> int | None:
     """The shard's, if its fence is the group's."""
     epoch, writer = group.fence
     fence = (type_id, group.shard, epoch, writer.bytes)
-    found = connection.execute(FENCED, fence).fetchone()
+    found = connection.execute(sql.FENCED, fence).fetchone()
     return None if found is None else found[0]
 
 
