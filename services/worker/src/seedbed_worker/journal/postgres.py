@@ -33,7 +33,6 @@ from seedbed_worker.journal.port import (
     Unavailable,
     Whose,
     Written,
-    WrongJournal,
 )
 from seedbed_worker.journal.postgres_append import append
 from seedbed_worker.journal.postgres_lane import Lane
@@ -87,7 +86,7 @@ class PostgresJournal:
         async def opened(session: Session) -> Whose:
             await check(session.connection)
             await session.connection.execute(sql.BEGIN, *new_journal(cluster))
-            whose = await _whose(session)
+            whose = await session.whose()
             check_cluster(whose, cluster)
             return whose
 
@@ -118,7 +117,7 @@ class PostgresJournal:
 
         async def bound(session: Session) -> None:
             await session.connection.execute(sql.BIND, cluster_uid)
-            check_uid(await _whose(session), cluster_uid)
+            check_uid(await session.whose(), cluster_uid)
 
         await self._repeatable(self._readers[0], bound)
 
@@ -135,7 +134,7 @@ class PostgresJournal:
 
         async def probe(session: Session) -> Whose:
             await session.connection.execute(sql.PROBE)
-            return await _whose(session)
+            return await session.whose()
 
         return await self._repeatable(self._readers[0], probe)
 
@@ -290,13 +289,6 @@ class PostgresJournal:
             return await lane.ask(work)
         except InDoubt as error:
             raise Unavailable(str(error)) from error
-
-
-async def _whose(session: Session) -> Whose:
-    row = await session.connection.fetchrow(sql.WHOSE)
-    if row is None:
-        raise WrongJournal("the journal has lost whose it is: put the database back from a backup")
-    return Whose(*row)
 
 
 def _history(newest_first: Sequence[asyncpg.Record]) -> History | None:

@@ -67,6 +67,15 @@ class Session:
             raise InDoubt(f"PostgreSQL has written it with a warning: {self._warning}")
         return rows
 
+    async def whose(self) -> Whose:
+        """Whose journal it leads to. Raises `WrongJournal`."""
+        row = await self.connection.fetchrow(WHOSE)
+        if row is None:
+            raise WrongJournal(
+                "the journal has lost whose it is: put the database back from a backup"
+            )
+        return Whose(*row)
+
     def _heard(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
         if (message.severity_en or message.severity) == "WARNING":
             self._warning = message.message
