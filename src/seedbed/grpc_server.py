@@ -19,6 +19,7 @@ from seedbed.calls import Metadata
 from seedbed.clock import Clock
 from seedbed.errors import CallError, Reason, SettingsError
 from seedbed.grpc_codes import code_of_number
+from seedbed.routing import address
 from seedbed.status import DETAILS_KEY, shown
 from seedbed.tls import TlsFiles
 from seedbed.transport import (
@@ -68,16 +69,16 @@ class GrpcServer(Server):
 
     async def start(self, bind: str, port: int) -> int:
         """Listen (port 0: any free); returns the port."""
-        address = f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}"
+        listening = address(bind, port)
         _refuse_if_taken(bind, port)
         self._server.add_generic_rpc_handlers((self._handler,))  # last: it knows every path
         try:
             if self._tls is None:
-                bound = self._server.add_insecure_port(address)
+                bound = self._server.add_insecure_port(listening)
             else:
-                bound = self._server.add_secure_port(address, self._tls.server_credentials())
+                bound = self._server.add_secure_port(listening, self._tls.server_credentials())
         except RuntimeError as error:
-            raise SettingsError(f"cannot listen on {address}: {error}") from error
+            raise SettingsError(f"cannot listen on {listening}: {error}") from error
         except OSError as error:
             raise SettingsError(
                 f"cannot read TLS file {error.filename}: {error.strerror}"

@@ -17,6 +17,11 @@ CHUNK = 1024
 """Shards of one table."""
 
 
+def address(host: str, port: int) -> str:
+    """`host:port`, with brackets round an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The incarnation that owns shards, where it listens, and whether a journal fences it."""
@@ -30,7 +35,7 @@ class Owner:
     @property
     def address(self) -> str:
         """`host:port`, with brackets round an IPv6 address."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return address(self.host, self.port)
 
 
 class Handoff(NamedTuple):

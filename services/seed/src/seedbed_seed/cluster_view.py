@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from seedbed.clock import Clock
 from seedbed.ids import Incarnation, NodeId
-from seedbed.routing import Owner, ShardTable
+from seedbed.routing import Owner, ShardTable, address
 from seedbed.v1 import store_pb2
 from seedbed_seed.core import coordinator as core
 from seedbed_seed.core import decisions
 from seedbed_seed.core.orders import Orders
 from seedbed_seed.entries import Known, KnownContract, KnownMember, parse_entry
-from seedbed_seed.records import Keys, address, worker_of
+from seedbed_seed.records import Keys, worker_of
 from seedbed_seed.store import Changed, Changes, Entry, Removed, Snapshot, Store, WatchUpdate
 from seedbed_seed.story import MemberStory
 

@@ -16,9 +16,9 @@ from typing import TypeAlias
 from google.protobuf.message import DecodeError
 
 from seedbed.clock import Clock
+from seedbed.routing import address
 from seedbed.transport import Disconnected, StatusError, Transport
 from seedbed.v1 import link_pb2
-from seedbed_seed.records import address
 
 IDENTIFY = "/seedbed.v1.Link/Identify"
 

@@ -154,8 +154,3 @@ def record_of(
 def secret_hash(secret: bytes) -> bytes:
     """What is stored of a resume's secret."""
     return hashlib.sha256(secret).digest()
-
-
-def address(host: str, port: int) -> str:
-    """`host:port`, with brackets round an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

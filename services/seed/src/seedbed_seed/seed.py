@@ -12,7 +12,7 @@ from seedbed.clock import SystemClock
 from seedbed.errors import SettingsError
 from seedbed.grpc_transport import GrpcTransport
 from seedbed.router import Router, RouterLimits
-from seedbed.routing import RouteTable
+from seedbed.routing import RouteTable, address
 from seedbed.service import logs
 from seedbed.service.health import Health
 from seedbed.service.lifecycle import print_ready
@@ -47,7 +47,7 @@ from seedbed_seed.order_book import OrderBook
 from seedbed_seed.order_verbs import OrderVerbs
 from seedbed_seed.outlook import ShardOutlook
 from seedbed_seed.placement import Placement
-from seedbed_seed.records import Keys, address
+from seedbed_seed.records import Keys
 from seedbed_seed.reflection import Reflection
 from seedbed_seed.registration import Registration, RegistrationSettings
 from seedbed_seed.routes import RouteLog, Watches
