@@ -13,6 +13,7 @@ from seedbed.service.telemetry import TelemetrySettings
 from seedbed.settings import Reader, Secret, bad_setting
 from seedbed.shared_settings import max_message_bytes, parking_limits, tls_files
 from seedbed.tls import TlsFiles
+from seedbed_worker.runtime import HostLimits
 
 JOURNAL_FORMS = "sqlite:///FILE, postgresql://… or none"
 
@@ -71,6 +72,25 @@ class WorkerConfig:
         if self.policy is not None:
             found.append(("SEEDBED_POLICY", "policy is not built yet: nothing is denied"))
         return found
+
+    def host_limits(self) -> HostLimits:
+        """What bounds the host."""
+        return HostLimits(
+            mailbox_calls=self.mailbox_calls,
+            type_calls=self.type_calls,
+            worker_calls=self.worker_calls,
+            onward_calls=self.onward_calls,
+            max_entities=self.max_entities,
+            idle_timeout_s=self.idle_timeout_s,
+            handoff_timeout_s=self.handoff_timeout_s,
+            max_message_bytes=self.max_message_bytes,
+            repeat_window_s=self.repeat_window_s,
+            repeat_bytes=self.repeat_bytes,
+            reminders_at_once=self.reminders_at_once,
+            reminders_in_memory=self.reminders_in_memory,
+            reminder_window_s=self.reminder_window_s,
+            reminder_timeout_s=self.reminder_timeout_s,
+        )
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> WorkerConfig:

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 from seedbed.clock import SystemClock
 from seedbed.entity import Factory
-from seedbed.errors import ContractError, Reason, SettingsError
+from seedbed.errors import Reason, SettingsError
 from seedbed.grpc_transport import GrpcTransport
 from seedbed.ids import Epoch
+from seedbed.routing import address
 from seedbed.service import logs
 from seedbed.service.lifecycle import print_ready
 from seedbed.service.loop_lag import LoopLag
@@ -33,15 +34,13 @@ from seedbed_worker.entity_store import Ownership
 from seedbed_worker.gauges import set_gauges
 from seedbed_worker.health import WorkerHealth
 from seedbed_worker.host import Host
-from seedbed_worker.hosted import HostedClass
 from seedbed_worker.identity import identity
 from seedbed_worker.journal.port import WrongJournal
 from seedbed_worker.link_server import LinkServer
 from seedbed_worker.load_meter import LoadMeter
-from seedbed_worker.loader import load
+from seedbed_worker.loader import load_or_refuse
 from seedbed_worker.loop_watch import LoopWatch
 from seedbed_worker.onward import onward
-from seedbed_worker.runtime import HostLimits
 from seedbed_worker.session import Session
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ class Worker:
         self.metrics = Metrics()
         self.lag = LoopLag(clock)
         self.region = Region(int(config.handoff_timeout_s * 1e9))
-        self.hosted, refusal = _load(factories)
+        self.hosted, refusal = load_or_refuse(factories)
         self.health = WorkerHealth(
             clock=clock,
             lag=self.lag,
@@ -85,7 +84,7 @@ class Worker:
             hosted=self.hosted,
             region=self.region,
             clock=clock,
-            limits=_limits(config),
+            limits=config.host_limits(),
             node_id=config.node_id,
             metrics=self.metrics,
             tracer=tracer,
@@ -240,8 +239,8 @@ class Worker:
         print_ready(
             "worker",
             self.config.node_id,
-            grpc=_address(bind, port),
-            http=_address(bind, http_port),
+            grpc=address(bind, port),
+            http=address(bind, http_port),
         )
 
     # End.
@@ -288,39 +287,3 @@ class Worker:
     def _epoch_seen(self, type_: str, shard: int, epoch: Epoch) -> None:
         if self.session is not None:
             self.session.epoch_met(type_, shard, epoch)
-
-
-def _load(factories: Sequence[Factory]) -> tuple[list[HostedClass], str]:
-    """The user's classes; if one cannot be an entity, none, and why.
-
-    Such a worker stays up, not ready, as one that a seed refuses: whoever rolls it out sees why.
-    """
-    try:
-        return load(factories), ""
-    except ContractError as error:
-        reason = Reason.INCOMPATIBLE.value
-        log.error("worker refused", extra={"reason": reason, "refusal": str(error)})
-        return [], f"{reason}: {error}"
-
-
-def _limits(config: WorkerConfig) -> HostLimits:
-    return HostLimits(
-        mailbox_calls=config.mailbox_calls,
-        type_calls=config.type_calls,
-        worker_calls=config.worker_calls,
-        onward_calls=config.onward_calls,
-        max_entities=config.max_entities,
-        idle_timeout_s=config.idle_timeout_s,
-        handoff_timeout_s=config.handoff_timeout_s,
-        max_message_bytes=config.max_message_bytes,
-        repeat_window_s=config.repeat_window_s,
-        repeat_bytes=config.repeat_bytes,
-        reminders_at_once=config.reminders_at_once,
-        reminders_in_memory=config.reminders_in_memory,
-        reminder_window_s=config.reminder_window_s,
-        reminder_timeout_s=config.reminder_timeout_s,
-    )
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

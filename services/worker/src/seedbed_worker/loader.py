@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from seedbed.contract import MethodContract
 from seedbed.entity import AnyEntity, Entity, Factory
 from seedbed.entity_contract import entity_contract
-from seedbed.errors import ContractError
+from seedbed.errors import ContractError, Reason
 from seedbed_worker.entity_names import class_of, servicers
 from seedbed_worker.event_types import event_classes, stored_types
 from seedbed_worker.hosted import HostedClass, HostedMethod
@@ -43,6 +43,19 @@ def load(factories: Iterable[Factory]) -> list[HostedClass]:
                 f" {twice if other.cls is one.cls else also}"
             )
     return list(hosted.values())
+
+
+def load_or_refuse(factories: Iterable[Factory]) -> tuple[list[HostedClass], str]:
+    """The user's classes; if one cannot be an entity, none, and why.
+
+    Such a worker stays up, not ready, as one that a seed refuses: whoever rolls it out sees why.
+    """
+    try:
+        return load(factories), ""
+    except ContractError as error:
+        reason = Reason.INCOMPATIBLE.value
+        log.error("worker refused", extra={"reason": reason, "refusal": str(error)})
+        return [], f"{reason}: {error}"
 
 
 def host_class(factory: Factory) -> HostedClass:
