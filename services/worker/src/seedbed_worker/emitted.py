@@ -14,7 +14,7 @@ from seedbed.errors import StateError
 from seedbed_worker.record_codec import Part
 
 if TYPE_CHECKING:
-    from seedbed_worker.jobs import Job  # a job holds what it has emitted
+    from seedbed_worker.own_turn import OwnTurn  # it has what it emits
 
 
 class Emitted:
@@ -32,7 +32,7 @@ class Emitted:
         """`apply` has raised it: what is in memory cannot be made again from the events."""
 
 
-def emit(job: Job, event: object) -> None:
+def emit(job: OwnTurn, event: object) -> None:
     """Add an event to what the job's turn changes, and apply it.
 
     Raises `StateError` if it cannot be stored, `RuntimeError` in a class without events.

@@ -8,10 +8,8 @@ until the task really is over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,46 +18,33 @@ from google.protobuf.message import DecodeError, Message
 from seedbed.adapters import EntityContext
 from seedbed.calls import EntityCall, Failed, NotHere, Replied
 from seedbed.decision import outcome_unknown
-from seedbed.entity import AnyEntity
 from seedbed.errors import CallError, Reason
 from seedbed.status import failed
-from seedbed.turn import RemindedMethod, Turn
-from seedbed_worker.absence import Absence
 from seedbed_worker.answers import failure
-from seedbed_worker.cells import Cell, Shard
-from seedbed_worker.contents import Change
-from seedbed_worker.core.mailbox import HOLDING, OUT, WAITING, Ticket
-from seedbed_worker.emitted import Emitted, emit
+from seedbed_worker.cells import Cell
+from seedbed_worker.core.mailbox import HOLDING, OUT, WAITING
 from seedbed_worker.entity_store import Commit
 from seedbed_worker.hosted import HostedMethod
 from seedbed_worker.household import Household
-from seedbed_worker.present_turn import PresentTurn
+from seedbed_worker.own_turn import OwnTurn
 from seedbed_worker.refusals import lost
-from seedbed_worker.reminding import Asked, forget, remind
 from seedbed_worker.runners import Work
 
 if TYPE_CHECKING:
-    import grpc.aio  # only named
-
     from seedbed_worker.turn_calls import TurnCalls  # it knows jobs
 
 Answer: TypeAlias = Replied | Failed | NotHere
 OnEnd: TypeAlias = Callable[[Answer], object]
 
 
-class Job(Ticket):
-    """One call. Also the `RunningTurn` that user code finds in its task."""
+class Job(OwnTurn):
+    """One call."""
 
     # With slots: to read a default from the class costs ten times as much as to set all of them.
     __slots__ = (
-        "absence", "answer", "at_store", "began", "call", "cell", "change", "commit", "context",
-        "ended", "ended_ns", "entity", "expiry", "handed", "held", "home", "in_hook", "leaving",
-        "method", "on_end", "onward", "open", "present", "reminders", "shard", "started_ns",
-        "streaming", "task", "wake",
+        "answer", "at_store", "began", "cell", "commit", "context", "ended", "ended_ns", "expiry",
+        "handed", "held", "method", "on_end", "onward", "streaming", "task", "wake",
     )  # fmt: skip
-
-    shard: Shard
-    """Its cell's; from when it has one."""
 
     def __init__(
         self, home: Household, method: HostedMethod, call: EntityCall, on_end: OnEnd
@@ -72,8 +57,7 @@ class Job(Ticket):
         self.on_end = on_end
         self.streaming = False
         self.cell: Cell | None = None
-        self.entity: AnyEntity | None = None
-        """Whose turn it is; None until it is made."""
+        self.entity = None
         self.context: EntityContext | None = None
         self.handed = False
         """It has been given to a runner, which will run it or finds that it has ended."""
@@ -84,10 +68,8 @@ class Job(Ticket):
         self.began = False
         """User code has run."""
         self.in_hook = False
-        self.change: Change | None = None
-        """What the turn asked for that takes effect at its end."""
-        self.reminders: dict[tuple[str, str], Asked] | None = None
-        """The same of reminders, by method and name; `change` says that there are some."""
+        self.change = None
+        self.reminders = None
         self.commit: Commit | None = None
         """What its last turn has changed, on its way into the store."""
         self.held: Commit | None = None
@@ -95,8 +77,7 @@ class Job(Ticket):
         self.leaving = False
         self.at_store = False
         """It waits for the store: not to be cancelled."""
-        self.absence: Absence | None = None
-        """Its newest block of `outside()`."""
+        self.absence = None
         self.ended = False
         self.answer: Answer | None = None
         """What ended it; None too if its caller had gone by then."""
@@ -105,8 +86,7 @@ class Job(Ticket):
         """When the answer of its last turn was made; 0: not yet."""
         self.expiry: int | None = None
         """Its place among the deadlines."""
-        self.present: Turn | None = None
-        """What `turn()` gave in this turn."""
+        self.present = None
         self.onward: TurnCalls | None = None
         """What it calls, from its first call to another entity on."""
 
@@ -293,83 +273,6 @@ class Job(Ticket):
     def attempt_ms(self) -> int | None:
         """When this call was first tried, if that is on record; its own calls carry that time."""
         return None
-
-    # What user code asks of its turn.
-
-    @property
-    def read_only(self) -> bool:
-        return not self.exclusive
-
-    def turn(self) -> Turn:
-        turn = self.present
-        if turn is None:
-            turn = self.present = PresentTurn(self)
-        return turn
-
-    def forget_turn(self) -> None:
-        """Another turn begins: `turn()` describes it anew."""
-        self.present = None
-
-    @property
-    def is_outside(self) -> bool:
-        return self.absence is not None and self.absence.ongoing
-
-    @property
-    def was_outside(self) -> bool:
-        """It has left a turn by `outside()`, so that something of it may be kept."""
-        return self.absence is not None
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        channel = self.home.rt.channel
-        if channel is None:
-            raise RuntimeError("self.channel: this host has none, since it runs without routes")
-        return channel
-
-    @property
-    def is_applying(self) -> bool:
-        return isinstance(self.change, Emitted) and self.change.applying
-
-    def save(self) -> None:
-        if self.home.hosted.events:
-            raise RuntimeError(
-                "save() in a class with events, whose state is made of them: emit() an event that"
-                " says what happened, and change the state in apply()"
-            )
-        self.change = "save"
-
-    def emit(self, event: object) -> None:
-        emit(self, event)
-
-    def delete(self) -> None:
-        if isinstance(self.change, Emitted):
-            self.change.deleted = True
-        else:
-            self.change = "delete"
-        self.reminders = None
-
-    def remind(
-        self,
-        method: RemindedMethod,
-        after: timedelta,
-        every: timedelta | None,
-        name: str,
-        *,
-        durable: bool,
-    ) -> None:
-        remind(self, method, after, every, name, durable=durable)
-
-    def forget(self, method: RemindedMethod, name: str) -> None:
-        forget(self, method, name)
-
-    def passivate(self) -> None:
-        self.leaving = True
-
-    def changes(self, after: int) -> AsyncIterator[int]:
-        raise RuntimeError("changes(): not in a hook; use it in a server-streaming method")
-
-    def outside(self) -> AbstractAsyncContextManager[None]:
-        raise RuntimeError("outside(): not in a hook, which is one turn: do this in a method")
 
 
 def nobody(answer: Answer) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seedbed.turn import Turn
 
 if TYPE_CHECKING:
-    from seedbed_worker.jobs import Job  # a job makes its turns
+    from seedbed_worker.own_turn import OwnTurn  # it has its turns
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ class PresentTurn(Turn):
 
     __slots__ = ("_call", "_commits", "_in_hook", "_made_now", "_owned", "_rt", "_started_ns")
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: OwnTurn) -> None:
         self._rt = job.home.rt
         self._call = job.call
         self._commits = job.home.commits

@@ -12,7 +12,7 @@ from seedbed.turn import RemindedMethod
 from seedbed_worker.core.reminders import Appointment
 
 if TYPE_CHECKING:
-    from seedbed_worker.jobs import Job  # a job holds what it asks for
+    from seedbed_worker.own_turn import OwnTurn  # it has what it asks for
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
@@ -38,7 +38,7 @@ class Asked:
 
 
 def remind(
-    job: Job,
+    job: OwnTurn,
     method: RemindedMethod,
     after: timedelta,
     every: timedelta | None,
@@ -62,13 +62,13 @@ def remind(
     ask(job, called, name, Asked(durable and job.home.hosted.durable, due_ms, every_ms))
 
 
-def forget(job: Job, method: RemindedMethod, name: str) -> None:
+def forget(job: OwnTurn, method: RemindedMethod, name: str) -> None:
     """See `Entity.forget`."""
     called = _name(job.entity, method, "forget()")
     ask(job, called, name, Asked(job.home.hosted.durable, drops=True))
 
 
-def ask(job: Job, method: str, name: str, asked: Asked) -> None:
+def ask(job: OwnTurn, method: str, name: str, asked: Asked) -> None:
     """Let this take effect with all else that the turn changes."""
     if job.reminders is None:
         job.reminders = {}
