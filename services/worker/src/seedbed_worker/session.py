@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from seedbed.clock import Clock
 from seedbed.ids import Epoch, Incarnation
@@ -28,6 +28,7 @@ from seedbed_worker.core.region import Region
 from seedbed_worker.core.seeds import SeedBook
 from seedbed_worker.core.session import SessionCore
 from seedbed_worker.journal.port import Whose
+from seedbed_worker.session_news import SessionEvents
 from seedbed_worker.session_stream import SeedStream
 from seedbed_worker.session_wire import Identity, LoadSummary, hello, to_seed
 
@@ -42,34 +43,6 @@ EPOCH_REPORTS = 1000
 
 SAY_AGAIN_NS = 10_000_000_000
 """While no seed takes the worker, the log says so this often."""
-
-
-class SessionEvents(Protocol):
-    """What the session tells the loop; called in the loop, in order."""
-
-    def welcomed(self, welcomed: Welcomed) -> None:
-        """A seed has let this incarnation in: bind the journal, then call `Session.bound`."""
-        ...
-
-    def up(self, lease: Lease) -> None:
-        """This incarnation is a member and serves under this lease."""
-        ...
-
-    def may_be_given(self) -> None:
-        """The seeds may give this incarnation shards."""
-        ...
-
-    def tables_changed(self) -> None:
-        """The region has newer tables, or the lease has a stream again."""
-        ...
-
-    def fenced(self, why: str) -> None:
-        """The incarnation is over: stop its turns and forget its entities before returning."""
-        ...
-
-    def refused(self, reason: str, message: str) -> None:
-        """A seed does not take this worker as it is."""
-        ...
 
 
 class Session:
