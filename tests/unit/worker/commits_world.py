@@ -90,6 +90,8 @@ class Volatile(Probe, durable=False):
 
     async def Watch(self, request: pb.Request, context: ServicerContext) -> AsyncIterator[pb.Reply]:
         async for _ in self.changes(request.after):
+            if request.how == "end":
+                return
             yield self.answer()
             if request.how == "fail":
                 self.state.value += 100

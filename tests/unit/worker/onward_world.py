@@ -33,6 +33,7 @@ from seedbed.turn import CURRENT
 from seedbed.v1 import cluster_pb2
 from seedbed_worker.core.lease import Lease
 from seedbed_worker.core.region import Region
+from seedbed_worker.entity_store import EntityStore
 from seedbed_worker.host import Host
 from seedbed_worker.jobs import Answer, Job
 from seedbed_worker.link_server import LinkServer
@@ -93,6 +94,10 @@ class Scripted(Entity[Total], rpc.ProbeServicer, durable=False):
     @property
     def probes(self) -> rpc.ProbeAsyncStub:
         return rpc.ProbeStub(self.channel)
+
+
+class Stored(Scripted, durable=True):
+    """The same, in a store."""
 
 
 def current() -> Job:
@@ -193,8 +198,11 @@ async def net(
     tracer: Tracer = NO_TRACER,
     told: bool = True,
     clock: Clock | None = None,
+    store: EntityStore | None = None,
 ) -> AsyncGenerator[Net]:
     """Two workers that own half of the shards each, and a seed that says so if it is `told`.
+
+    Their entities are in the store, if one is given.
 
     Their clock stands still but for what the test does, unless another is given.
     """
@@ -227,13 +235,14 @@ async def net(
             region.begin(Incarnation(name))
             region.observe([table], 0)
             host = Host(
-                hosted=[host_class(Scripted)],
+                hosted=[host_class(Scripted if store is None else Stored)],
                 region=region,
                 clock=used,
                 limits=limits or HostLimits(),
                 node_id=name,
                 metrics=NoMetrics(),
                 tracer=tracer,
+                store=store,
             )
             session = ClientSession(memory, [SEED], RouterLimits(), used, node=name)
             onward = Onward(session, default_deadline_s=10.0, repeat_window_s=3600.0)

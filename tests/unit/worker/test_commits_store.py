@@ -41,6 +41,21 @@ async def test_turns_go_on_while_it_is_stored_and_no_reply_leaves_before() -> No
         assert (await late.item()).seq == 3
 
 
+async def test_no_stream_ends_well_before_what_it_has_seen_is_stored() -> None:
+    store = Store()
+    async with world(Kept, store=store) as w:
+        await w.read()
+        store.gate = "commit"
+        call = w.start(w.call("Write", amount=1))
+        await GATES.reach("commit")
+        watching = w.watch(w.call("Watch", how="end"))
+        await settle()
+        assert not watching.ended
+        GATES.open("commit")
+        assert reply(await call.answer()).total == 1
+        assert refused(await watching.end()).code == 0
+
+
 async def test_what_is_not_stored_takes_along_all_that_was_built_on_it() -> None:
     store = Store()
     async with world(Kept, store=store) as w:
@@ -112,6 +127,28 @@ async def test_an_entity_that_leaves_memory_meanwhile_is_read_as_it_is_stored() 
         GATES.open("commit")
         assert reply(await writer.answer()).total == 1
         assert reply(await reader.answer()).total == 1
+
+
+class Parting(Kept):
+    async def deactivating(self) -> None:
+        self.state.value += 1
+        self.save()
+
+
+async def test_an_entity_has_not_left_before_what_it_saves_then_is_stored() -> None:
+    store = Store()
+    async with world(Parting, store=store) as w:
+        await w.read()
+        store.gate = "commit"
+        home = w.host.homes["probe"]
+        home.retire(home.entities["a"])
+        await GATES.reach("commit")
+        await settle()
+        assert w.host.rt.live == 1
+        GATES.open("commit")
+        await settle()
+        assert w.host.rt.live == 0
+        assert reply(await w.run(w.call("Read"))).total == 1
 
 
 async def test_a_drain_waits_for_what_is_being_stored() -> None:

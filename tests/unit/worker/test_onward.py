@@ -17,16 +17,45 @@ from seedbed.clock import SystemClock
 from seedbed.errors import Reason
 from seedbed_worker.jobs import Answer
 from tests.support.waiting import until
-from tests.unit.worker.host_world import GATES, SECOND, reply
+from tests.unit.worker.commits_world import Store
+from tests.unit.worker.host_world import GATES, SECOND, reply, settle
 from tests.unit.worker.onward_world import (
     HERE,
     SEEN,
     THERE,
+    WAIT_S,
     Scripted,
+    ids,
     key_on,
     net,
     script,
 )
+
+
+async def test_a_call_leaves_once_all_that_its_turn_could_have_seen_is_stored() -> None:
+    store = Store()
+    async with net(store=store) as it, asyncio.TaskGroup() as tasks:
+
+        @script
+        async def tell(self: Scripted, request: pb.Request, context: ServicerContext) -> pb.Reply:
+            told = self.probes.Write(pb.Request(id=THERE, amount=self.state.value))
+            return pb.Reply(total=(await told).total)
+
+        await it.nodes[1].call(it.call(THERE, "", method="Write", amount=1, request_id="id-0"))
+        await it.nodes[0].call(it.call(HERE, "", method="Write", amount=1, request_id="id-1"))
+        store.gate = "stored"
+        write = it.call(HERE, "", method="Write", amount=1, request_id="id-2")
+        writing = tasks.create_task(it.nodes[0].call(write))
+        await GATES.reach("stored")
+        store.gate = ""
+        telling = tasks.create_task(it.act(HERE, "tell", request_id="id-3"))
+        await until("it runs", lambda: ids(HERE)[-1] == "id-3", within=WAIT_S)
+        await settle()
+        assert len(ids(THERE)) == 1
+        assert not writing.done()
+        GATES.open("stored")
+        assert reply(await telling).total == 3
+        assert len(ids(THERE)) == 2
 
 
 async def test_an_entity_calls_one_of_another_worker_and_metadata_goes_both_ways() -> None:
