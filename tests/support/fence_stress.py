@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 from uuid import uuid4
@@ -41,13 +42,15 @@ class Plan:
 
     make: Callable[[], Journal]
     takeovers: int
-    """In all; each owner makes its share."""
+    """In all at least; each owner makes its share."""
     owners: int = 4
     shards: int = 8
     keys: int = 4
     """Of each shard."""
     limit_s: float = 100.0
     """Longer than it takes on a busy machine; then it fails."""
+    go_on_until: Path | None = None
+    """The owners do not end before this file is there."""
 
 
 class Token(NamedTuple):
@@ -216,7 +219,8 @@ class _Owner:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._append_on())
             share = -(-self._plan.takeovers // self._plan.owners)
-            while self.witnessed.counts["takeovers"] < share:
+            until = self._plan.go_on_until
+            while self.witnessed.counts["takeovers"] < share or (until and not until.exists()):
                 await self._take_over(self._random.randrange(self._plan.shards))
                 if self._owned and self._random.random() < 0.3:
                     await self._fence_itself(self._random.choice([*self._owned.values()]))
